@@ -1,0 +1,1 @@
+"""Objects, their renders, and the pairs of views a model learns from."""

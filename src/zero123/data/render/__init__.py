@@ -1,0 +1,1 @@
+"""Renderers: mesh and camera to picture."""

@@ -1,0 +1,76 @@
+"""What a denoiser is, and how a network that predicts noise or velocity becomes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from zero123.diffusion.schedule import NoiseSchedule
+
+Network = Callable[[Tensor, Tensor, Any], Tensor]
+"""`network(x_scaled, step, condition)`: unit-variance noisy latents (B, C, h, w) and steps (B,) to a prediction."""
+
+
+class Denoiser(Protocol):
+    """The best guess of the clean picture behind a noisy one; all that samplers, guidance and 3D know of a model."""
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Any, /) -> Tensor:
+        """Expected x0 given `x = x0 + sigma * noise`.
+
+        Args:
+            x: noisy latents, (B, C, h, w).
+            sigma: noise level, () or (B,).
+            condition: what the picture should show, in whatever form the model takes.
+
+        Returns:
+            Clean latents, (B, C, h, w).
+        """
+        ...
+
+
+def per_image(values: Tensor, x: Tensor) -> Tensor:
+    """Numbers () or (B,) with the device and dtype of `x` (B, ...), shaped so that they multiply its images."""
+    return values.to(x).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def _network_input(schedule: NoiseSchedule, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """What a network is fed: `x` scaled to unit variance, (B, C, h, w), and its step, (B,) int64."""
+    step = schedule.step_of(sigma).to(x.device).expand(len(x))
+    return x / (1 + per_image(sigma, x) ** 2).sqrt(), step
+
+
+@dataclass(frozen=True, eq=False)
+class NoisePrediction:
+    """The denoiser of a network that predicts the noise: D(x; sigma) = x - sigma * network.
+
+    Table 1 (preconditioning, column VP) of Karras et al., 2022 (arXiv:2206.00364).
+    """
+
+    network: Network
+    schedule: NoiseSchedule
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Any) -> Tensor:
+        """Expected clean latents; arguments as in `Denoiser`."""
+        x_scaled, step = _network_input(self.schedule, x, sigma)
+        return x - per_image(sigma, x) * self.network(x_scaled, step, condition)
+
+
+@dataclass(frozen=True, eq=False)
+class VelocityPrediction:
+    """The denoiser of a network that sees alpha * x0 + beta * noise and predicts v = alpha * noise - beta * x0.
+
+    Section 4 of Salimans and Ho, 2022 (arXiv:2202.00512): x0 = alpha * x_scaled - beta * v,
+    where alpha = 1 / sqrt(1 + sigma^2) and beta = sigma * alpha.
+    """
+
+    network: Network
+    schedule: NoiseSchedule
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Any) -> Tensor:
+        """Expected clean latents; arguments as in `Denoiser`."""
+        x_scaled, step = _network_input(self.schedule, x, sigma)
+        alpha = 1 / (1 + per_image(sigma, x) ** 2).sqrt()
+        return alpha * (x_scaled - per_image(sigma, x) * self.network(x_scaled, step, condition))

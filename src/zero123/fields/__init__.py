@@ -1,0 +1,1 @@
+"""Radiance fields: a dense voxel field, volume rendering, and the losses that shape a field."""

@@ -1,0 +1,1 @@
+"""Pictures: files, transparency, the framing of models, foreground masks, contact sheets and videos."""

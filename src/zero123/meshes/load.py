@@ -1,0 +1,118 @@
+"""Mesh files to `Mesh` values: GLB, glTF, OBJ, PLY, STL with textures or vertex colours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zero123.meshes.mesh import Mesh, linear_to_srgb, srgb_to_linear
+
+SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
+_GREY = 0.7
+_Y_UP = (".glb", ".gltf", ".obj")
+
+
+class MeshError(ValueError):
+    """A mesh file that cannot be used, said in one line."""
+
+
+def load(path: str | Path) -> list[Mesh]:
+    """The parts of an object, one per material, in the world frame (z up).
+
+    GLB, glTF and OBJ are taken to be +Y up, front +Z, and are turned; PLY and STL are taken as they are. Base colour only.
+
+    Raises:
+        MeshError: no such file, a kind that is not read, or nothing to draw in it.
+    """
+    import trimesh
+
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise MeshError(f"{path}: cannot read this kind of mesh; use one of {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise MeshError(f"{path}: no such file")
+    try:
+        scene = trimesh.load_scene(path, process=False)
+    except Exception as error:  # noqa: BLE001  trimesh raises whatever its many readers meet
+        raise MeshError(f"{path}: not a readable mesh ({type(error).__name__}: {error})") from error
+    parts = []
+    for node in scene.graph.nodes_geometry:
+        world_from_part, name = scene.graph[node]
+        if len(getattr(scene.geometry[name], "faces", ())):
+            parts.append(_part(scene.geometry[name], world_from_part, path.suffix.lower()))
+    if not parts:
+        raise MeshError(f"{path}: holds no triangles")
+    return parts
+
+
+def _part(geometry: Any, world_from_part: NDArray[np.float64], suffix: str) -> Mesh:
+    turn = [2, 0, 1] if suffix in _Y_UP else [0, 1, 2]
+    count = len(geometry.vertices)
+    uv, texture, colours = _appearance(geometry.visual, count, linear=suffix in (".glb", ".gltf"))
+    if texture is None and colours is None:
+        colours = np.full((count, 3), _GREY, np.float32)
+    rotation, translation = world_from_part[:3, :3], world_from_part[:3, 3]
+    normals = geometry._cache.cache.get("vertex_normals")  # only what the file gave; the property would compute them
+    if normals is not None:
+        normals = np.asarray(normals) @ np.linalg.inv(rotation)
+        normals = (normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)).astype(np.float32)[:, turn]
+    faces = np.asarray(geometry.faces, np.int64)
+    return Mesh(
+        vertices=(np.asarray(geometry.vertices) @ rotation.T + translation).astype(np.float32)[:, turn],
+        faces=faces if np.linalg.det(rotation) > 0 else faces[:, ::-1],
+        vertex_colours=colours,
+        uv=uv,
+        texture=texture,
+        normals=normals,
+    )
+
+
+def _appearance(
+    visual: Any, count: int, linear: bool
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, NDArray[np.float32] | None]:
+    """Texture coordinates, texture and vertex colours (sRGB), each or None; `linear` says how the file stores vertex colours."""
+    attribute = getattr(visual, "vertex_attributes", {})
+    colours = None
+    if "color" in attribute:
+        colours = _fraction(attribute["color"])[:, :3]
+        colours = linear_to_srgb(colours) if linear else colours
+    elif visual.kind in ("vertex", "face"):
+        colours = _fraction(visual.vertex_colors)[:, :3]
+        colours = linear_to_srgb(colours) if linear else colours
+    material = getattr(visual, "material", None)
+    image, tint = _base_colour(material)
+    uv = getattr(visual, "uv", None)
+    if image is not None and uv is not None:
+        texture = linear_to_srgb(srgb_to_linear(image) * tint)
+        return np.asarray(uv, np.float32), texture, None
+    if colours is None and material is not None:
+        colours = np.broadcast_to(linear_to_srgb(tint), (count, 3))
+    elif colours is not None and (tint != 1).any():
+        colours = linear_to_srgb(srgb_to_linear(colours) * tint)
+    return None, None, None if colours is None else np.ascontiguousarray(colours, np.float32)
+
+
+def _base_colour(material: Any) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
+    """Base colour picture (sRGB) and factor (linear) of a PBR or plain material."""
+    white = np.ones(3, np.float32)
+    if material is None:
+        return None, white
+    image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    factor = getattr(material, "baseColorFactor", None)
+    if factor is None and image is None:
+        factor = getattr(material, "diffuse", None)
+        tint = white if factor is None else srgb_to_linear(_fraction(factor)[:3])
+    else:
+        tint = white if factor is None else _fraction(factor)[:3]
+    pixels = None if image is None else np.asarray(image.convert("RGB"), np.float32) / 255
+    return pixels, tint
+
+
+def _fraction(values: Any) -> NDArray[np.float32]:
+    """Whole-number colours of any width to [0, 1]."""
+    values = np.asarray(values)
+    scale = np.iinfo(values.dtype).max if values.dtype.kind in "ui" else 1
+    return (values / scale).astype(np.float32)

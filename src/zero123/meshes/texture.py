@@ -1,0 +1,72 @@
+"""Colour from pictures onto a mesh: which vertices a camera sees, how squarely, and what colour it sees there."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zero123.geometry.camera import Camera
+from zero123.meshes.mesh import Mesh
+from zero123.meshes.raster import rasterise
+
+
+def visible_vertices(mesh: Mesh, camera: Camera, tolerance: float = 0.01) -> NDArray[np.float32]:
+    """How squarely one camera sees each vertex: the cosine between normal and line of sight, 0 where it is hidden, (N,).
+
+    Args:
+        mesh: the mesh.
+        camera: one camera.
+        tolerance: how far behind the nearest surface a vertex may lie and still count as seen, world units.
+    """
+    height, width = camera.hw
+    depth_map = rasterise(mesh, camera).depth
+    points = torch.from_numpy(mesh.vertices).to(camera.world_from_camera)
+    pixels, depth = (t.double().numpy() for t in camera.project(points))
+    column, row = np.floor(pixels[:, 0]).astype(int), np.floor(pixels[:, 1]).astype(int)
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (depth > 0)
+    nearest = depth_map[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+    towards = camera.position.double().numpy() - mesh.vertices
+    towards /= np.linalg.norm(towards, axis=-1, keepdims=True)
+    cosine = np.einsum("ij,ij->i", mesh.vertex_normals(), towards)
+    return np.where(inside & (depth < nearest + tolerance), np.clip(cosine, 0, 1), 0).astype(np.float32)
+
+
+def project_colours(mesh: Mesh, picture: Tensor, camera: Camera, strength: float = 1.0, margin: float = 1.5) -> Mesh:
+    """The mesh with the colours of a picture where that picture saw it, blended by view angle into the colours it has.
+
+    Grazing surfaces and those near the outline keep their colours: there a small error of the shape would paint background.
+
+    Args:
+        mesh: with vertex colours.
+        picture: what the camera saw, straight alpha, (4, H, W), in [0, 1]; the camera's `hw`.
+        camera: one camera, `world_from_camera` (4, 4).
+        strength: weight of the picture where it looks squarely at the surface, in [0, 1].
+        margin: distance from the outline over which the picture's weight falls to zero, pixels.
+
+    Raises:
+        ValueError: the mesh has no colours or the picture's shape is not (4, H, W).
+    """
+    if mesh.vertex_colours is None:
+        raise ValueError("mesh must have vertex_colours, got None")
+    if picture.shape != (4, *camera.hw):
+        raise ValueError(f"picture must be (4, {camera.hw[0]}, {camera.hw[1]}), got {tuple(picture.shape)}")
+    pixels, _ = camera.project(torch.from_numpy(mesh.vertices).to(camera.world_from_camera))
+    size = pixels.new_tensor((camera.hw[1], camera.hw[0]))
+    place = (pixels / size * 2 - 1).to(picture)[None, None]
+    solid = _inside(picture[3], margin)[None]
+    layers = torch.cat((picture[:3] * picture[3:], picture[3:], solid))[None]
+    read = torch.nn.functional.grid_sample(layers, place, align_corners=False)[0, :, 0].T.double().numpy()
+    colour = read[:, :3] / np.maximum(read[:, 3:4], 1e-3)
+    squarely = np.clip((visible_vertices(mesh, camera) - 0.2) / 0.4, 0, 1)
+    weight = strength * (squarely * np.clip(read[:, 4], 0, 1))[:, None]
+    mixed = (1 - weight) * mesh.vertex_colours + weight * np.clip(colour, 0, 1)
+    return mesh.replace(vertex_colours=mixed.astype(np.float32))
+
+
+def _inside(alpha: Tensor, margin: float) -> Tensor:
+    """1 well inside the outline, falling to 0 within about `margin` pixels of it; (H, W) -> (H, W)."""
+    reach = int(np.ceil(margin))
+    eroded = -torch.nn.functional.max_pool2d(-(alpha > 0.5).float()[None, None], 2 * reach + 1, 1, reach)
+    return torch.nn.functional.avg_pool2d(eroded, 3, 1, 1, count_include_pad=True)[0, 0].to(alpha)

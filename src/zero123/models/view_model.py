@@ -1,0 +1,204 @@
+"""`ViewModel`: the networks assembled to a denoiser of one view, given a picture and a relative camera pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor, nn
+
+from zero123.diffusion.denoiser import NoisePrediction, VelocityPrediction
+from zero123.diffusion.loss import Prediction
+from zero123.diffusion.schedule import NoiseSchedule
+from zero123.geometry.orbit import OrbitPose, RelativePose
+from zero123.models.autoencoder import Autoencoder
+from zero123.models.image_encoder import ImageEncoder, Tokens
+from zero123.models.pose_conditioning import RADIUS, ElevationHead, PoseConditioning, ray_map
+
+
+@dataclass(frozen=True)
+class ViewModelSettings:
+    """What the networks' own settings do not say. The defaults are the released weights'.
+
+    Attributes:
+        image_size: side of the square pictures, pixels.
+        prediction: what the UNet predicts.
+        tokens: the image encoder's output, one pooled token or a grid.
+        rays: the UNet also gets the target's rays in the input camera's frame, 6 channels.
+        null_projected: a token dropped in training still passes the pose conditioning, as in Zero-1-to-3; else it is zero, as in sampling.
+        latent_scale: diffused latents are the autoencoder's times this.
+        scale_condition: the input picture's latents are scaled too.
+        foreground_fraction: longest side of the object over the picture's side, as the model knows objects.
+        enlarge: smaller objects are enlarged to that fraction.
+        scale: guidance scale that suits the model.
+        steps: number of sampling steps that suits the model.
+        name: what to call the model.
+        licence: terms of the weights.
+    """
+
+    image_size: int = 256
+    prediction: Prediction = "noise"
+    tokens: Tokens = "pooled"
+    rays: bool = False
+    null_projected: bool = True
+    latent_scale: float = 0.18215
+    scale_condition: bool = False
+    foreground_fraction: float = 200 / 256
+    enlarge: bool = True
+    scale: float = 3.0
+    steps: int = 20
+    name: str = "zero123"
+    licence: str = "unknown; see where the weights came from"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the UNet is told about the views it makes.
+
+    Attributes:
+        tokens: context of cross-attention, (B, N, D).
+        latent: latents of the input picture, beside the noisy ones, (B, C, h, w).
+        rays: ray map of the target, (B, 6, h, w), or None.
+        pose: pose numbers added to the step embedding, (B, P), or None.
+    """
+
+    tokens: Tensor
+    latent: Tensor
+    rays: Tensor | None = None
+    pose: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def _map(self, function) -> Condition:  # noqa: ANN001
+        changed = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Condition(**{k: None if v is None else function(v) for k, v in changed.items()})
+
+    def __getitem__(self, index: slice | Tensor) -> Condition:
+        return self._map(lambda value: value[index])
+
+    def without_image(self) -> Condition:
+        """The same poses of nothing in particular: the unconditional side of guidance."""
+        return replace(self, tokens=torch.zeros_like(self.tokens), latent=torch.zeros_like(self.latent))
+
+    def join(self, other: Condition) -> Condition:
+        """Both conditions, one behind the other along the batch."""
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        return Condition(**{k: None if a is None else torch.cat((a, b)) for k, (a, b) in pairs.items()})
+
+
+class ViewModel(nn.Module):
+    """A denoiser of novel views. Zero-1-to-3, Liu et al., 2023 (arXiv:2303.11328).
+
+    Args:
+        unet: diffusers' `UNet2DConditionModel`.
+        autoencoder: pictures to latents.
+        image_encoder: pictures to tokens.
+        pose_conditioning: tokens and pose to context.
+        elevation_head: reads the input elevation from the tokens; needed where the model wants to know it.
+        settings: how the parts work together.
+        schedule: noise levels of the steps.
+    """
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        autoencoder: Autoencoder,
+        image_encoder: ImageEncoder,
+        pose_conditioning: PoseConditioning,
+        elevation_head: ElevationHead | None,
+        settings: ViewModelSettings,
+        schedule: NoiseSchedule | None = None,
+    ) -> None:
+        super().__init__()
+        self.unet = unet
+        self.autoencoder = autoencoder
+        self.image_encoder = image_encoder
+        self.pose_conditioning = pose_conditioning
+        self.elevation_head = elevation_head
+        self.settings = settings
+        self.schedule = schedule or NoiseSchedule.stable_diffusion()
+        if (settings.rays or pose_conditioning.absolute) and elevation_head is None:
+            raise ValueError("elevation_head must be given where the model takes the input elevation, got None")
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Shape (C, h, w) of one view's latents."""
+        side = self.settings.image_size // self.autoencoder.factor
+        return self.autoencoder.channels, side, side
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating point type of the UNet."""
+        return next(self.unet.parameters()).dtype
+
+    def forward(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """Expected clean latents (B, C, h, w), as `Denoiser` says."""
+        wrapper = NoisePrediction if self.settings.prediction == "noise" else VelocityPrediction
+        return wrapper(self.network, self.schedule)(x, sigma, condition)
+
+    def network(self, x_scaled: Tensor, step: Tensor, condition: Condition) -> Tensor:
+        """The UNet's prediction, (B, C, h, w), for unit-variance noisy latents and steps (B,)."""
+        channels = [x_scaled, condition.latent] + ([] if condition.rays is None else [condition.rays])
+        output = self.unet(
+            torch.cat([c.to(self.dtype) for c in channels], dim=1),
+            step.expand(len(x_scaled)),
+            encoder_hidden_states=condition.tokens.to(self.dtype),
+            class_labels=None if condition.pose is None else condition.pose.to(self.dtype),
+        ).sample
+        return output.to(x_scaled.dtype)
+
+    def condition(self, photo: Tensor, relative: RelativePose, source: OrbitPose | None = None) -> Condition:
+        """Everything the UNet needs to know of the views to make; the photo passes the encoders once.
+
+        Args:
+            photo: framed picture on white, (1, 3, H, W) or one per view, (B, 3, H, W), in [0, 1].
+            relative: moves from the photo's camera to the views', (B,).
+            source: pose of the photo's camera, (1,) or (B,); None estimates its elevation where the model uses it.
+        """
+        tokens, latent = self.look(photo)
+        return self.join(tokens, latent, relative, source)
+
+    def look(self, photo: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, N, D) and latents (B, C, h, w) of photos (B, 3, H, W) in [0, 1]."""
+        size = self.settings.image_size
+        if photo.ndim != 4 or photo.shape[1:] != (3, size, size):
+            raise ValueError(f"photo must be (B, 3, {size}, {size}), got {tuple(photo.shape)}")
+        return self.image_encoder(photo), self.autoencoder.encode_condition(photo)
+
+    def join(
+        self, tokens: Tensor, latent: Tensor, relative: RelativePose, source: OrbitPose | None, drop: Tensor | None = None
+    ) -> Condition:
+        """Photo and poses together.
+
+        Args:
+            tokens, latent: as `look` gives them, for one photo or for B.
+            relative: moves, (B,).
+            source: as for `condition`.
+            drop: for training, which photos' tokens and latents to withhold, (B, 2) bool.
+        """
+        count = len(relative)
+        if source is None:
+            source = self.estimate_source(tokens)
+        relative = RelativePose(*(v.to(latent.device, torch.float32) for v in vars(relative).values()))
+        source = OrbitPose(*(v.to(latent.device, torch.float32).expand(count) for v in vars(source).values()))
+        tokens, latent = (v.expand(count, *v.shape[1:]) for v in (tokens, latent))
+        pose = self.pose_conditioning.vector(relative, source)
+        if drop is not None and self.settings.null_projected:
+            tokens = tokens * ~drop[:, :1, None]
+        context = self.pose_conditioning(tokens, pose)
+        if drop is not None:
+            context = context if self.settings.null_projected else context * ~drop[:, :1, None]
+            latent = latent * ~drop[:, 1:, None, None]
+        rays = ray_map(source, relative, latent.shape[-2:]) if self.settings.rays else None
+        return Condition(context, latent, rays, pose if self.unet.config.class_embed_type else None)
+
+    def estimate_source(self, tokens: Tensor) -> OrbitPose:
+        """Where photos were taken from, (B,): elevation by the head if there is one, else on the horizon; azimuth 0."""
+        elevation = torch.zeros(len(tokens)) if self.elevation_head is None else self.elevation_head(tokens).float()
+        return OrbitPose(torch.zeros_like(elevation), elevation, torch.full_like(elevation, RADIUS))

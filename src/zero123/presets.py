@@ -1,0 +1,85 @@
+"""Named settings: how `mini` is built, rendered and trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zero123.training.objective import ObjectiveSettings
+from zero123.training.trainer import TrainSettings
+
+if TYPE_CHECKING:
+    from zero123.models.view_model import ViewModel
+
+MINI_TRAINING = TrainSettings(
+    steps=12_000,
+    batch=32,
+    learning_rate=4e-4,
+    pose_rate=1.0,
+    warmup=200,
+    decay=3000,
+    ema=0.998,
+    save_every=250,
+    sample_every=1000,
+    objective=ObjectiveSettings(drop_jointly=True, elevation_weight=0.1, elevation_jitter=0.05),
+)
+"""Two CPU cores, float32 master weights, bfloat16 arithmetic."""
+
+
+def mini_model() -> ViewModel:
+    """The small model's networks, untrained: 128² pictures, 16x16 latents of 32 channels."""
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    from zero123.models.autoencoder import Autoencoder
+    from zero123.models.image_encoder import ImageEncoder
+    from zero123.models.patch_codec import PatchCodec
+    from zero123.models.pose_conditioning import ElevationHead, PoseConditioning
+    from zero123.models.view_model import ViewModel, ViewModelSettings
+
+    width, channels, latent = 192, (96, 192), 32
+    settings = ViewModelSettings(
+        image_size=128,
+        prediction="velocity",
+        tokens="grid",
+        rays=True,
+        null_projected=False,
+        latent_scale=1.0,
+        scale_condition=True,
+        foreground_fraction=0.6,
+        scale=2.0,
+        steps=12,
+        name="mini",
+        licence="Apache-2.0; see ATTRIBUTION.md for the objects it learned from",
+    )
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        in_channels=2 * latent + 6,
+        out_channels=latent,
+        block_out_channels=channels,
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",) * len(channels),
+        up_block_types=("CrossAttnUpBlock2D",) * len(channels),
+        cross_attention_dim=width,
+        attention_head_dim=tuple(c // 32 for c in channels),  # diffusers takes this as the number of heads
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=7,
+    )
+    vision = CLIPVisionConfig(
+        hidden_size=width,
+        intermediate_size=4 * width,
+        projection_dim=width,
+        num_hidden_layers=4,
+        num_attention_heads=width // 32,
+        image_size=128,
+        patch_size=16,
+    )
+    encoder = ImageEncoder(CLIPVisionModelWithProjection(vision), settings.tokens)
+    codec = PatchCodec(patch=8, latent_channels=latent).requires_grad_(False)
+    return ViewModel(
+        unet,
+        Autoencoder(codec, settings.latent_scale, settings.scale_condition),
+        encoder,
+        PoseConditioning(width, absolute=True),
+        ElevationHead(width),
+        settings,
+    )

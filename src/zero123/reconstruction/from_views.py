@@ -1,0 +1,172 @@
+"""Views of an object and their cameras in, a radiance field and a coloured mesh out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from zero123.fields.voxels import VoxelField
+from zero123.geometry.camera import Camera
+from zero123.meshes.mesh import Mesh
+from zero123.meshes.surface import clean, extract_surface
+from zero123.meshes.texture import project_colours
+from zero123.reconstruction.fit import FitSettings, Progress, fit, gather_rays
+from zero123.reconstruction.hull import Hull, HullSettings, silhouettes, voted_hull
+
+
+@dataclass(frozen=True)
+class ReconstructionSettings:
+    """From views to mesh.
+
+    Attributes:
+        hull: how outlines are put together.
+        fit: how the field is fitted.
+        picture_size: views are brought to this height for the fit, pixels; the input keeps its sharpness for the colours.
+        level: raw density at the surface.
+        faces: triangles of the mesh, at most about this many.
+        smallest_part: parts below this share of the largest part's volume are dropped.
+        smoothing: rounds of smoothing of the surface.
+        input_colours: weight of the input picture's own colours where it saw the surface squarely, in [0, 1].
+    """
+
+    hull: HullSettings = field(default_factory=HullSettings)
+    fit: FitSettings = field(default_factory=FitSettings)
+    picture_size: int = 128
+    level: float = 0.0
+    faces: int = 30000
+    smallest_part: float = 0.02
+    smoothing: int = 10
+    input_colours: float = 1.0
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What came of the views.
+
+    Attributes:
+        field: density and colour.
+        mesh: closed surface with vertex colours.
+        hull: what the outlines said.
+        weights: trust in each view after the fit, (V,), in [0, 1]; low ones disagree with the rest.
+    """
+
+    field: VoxelField
+    mesh: Mesh
+    hull: Hull
+    weights: Tensor
+
+
+def from_views(
+    images: Tensor,
+    camera: Camera,
+    settings: ReconstructionSettings | None = None,
+    progress: Progress | None = None,
+) -> Reconstruction:
+    """Reconstruct an object from views that agree roughly.
+
+    Args:
+        images: (V, 3, H, W) on white, or (V, 4, H, W) with straight alpha, in [0, 1]; the first is the input picture.
+        camera: V cameras, `world_from_camera` (V, 4, 4); `hw` that of the images.
+        settings: None for the defaults.
+        progress: called with (steps done, steps in all) of the fit.
+
+    Raises:
+        ValueError: shapes do not fit, values are not finite, or the outlines share no volume.
+    """
+    settings = settings or ReconstructionSettings()
+    _check(images, camera)
+    images, views = images.float(), Camera(camera.world_from_camera.float(), camera.field_of_view, camera.hw)
+    small, cameras = _shrunk(images, views, settings.picture_size)
+    alpha, confidence = silhouettes(small)
+    hull = voted_hull(alpha, cameras, settings.hull)
+    occupied = _widened(hull.votes > settings.hull.doubt)
+    rays = gather_rays(_on_white(small), alpha, confidence, cameras, hull, occupied)
+    found, weights = fit(rays, hull, occupied, settings.hull.agreement, settings.fit, progress)
+    mesh = mesh_from_field(found, occupied, settings)
+    mesh = project_colours(mesh, _with_alpha(images[0]), views[0], settings.input_colours)
+    return Reconstruction(found, mesh, hull, weights)
+
+
+@torch.no_grad()
+def mesh_from_field(found: VoxelField, occupied: Tensor, settings: ReconstructionSettings) -> Mesh:
+    """The clean surface of a field with its colours at the vertices.
+
+    Args:
+        found: the field.
+        occupied: cells where the object may be, bool (Z, Y, X) over the field's box; elsewhere is outside.
+        settings: level, faces, smoothing.
+    """
+    # Beyond one unit raw density says nothing more about where the surface is, but would pull it.
+    density = found.density[0].clamp(-1, 1)
+    allowed = functional.interpolate(occupied[None, None].float(), density.shape[1:], mode="nearest")[0]
+    density = torch.where(allowed > 0.5, density, -1.0)[0]
+    low, high = found.low.cpu().numpy(), found.high.cpu().numpy()
+    mesh = extract_surface(density.cpu().numpy(), settings.level, low, high)
+    mesh = clean(mesh, settings.faces, settings.smallest_part, settings.smoothing)
+    return mesh.replace(vertex_colours=surface_colours(found, mesh))
+
+
+@torch.no_grad()
+def surface_colours(found: VoxelField, mesh: Mesh, samples: int = 7) -> np.ndarray:
+    """What one sees of the field when one looks straight down at each vertex, (N, 3), in [0, 1].
+
+    Light is gathered from 1.5 voxels above the surface to 1.5 below, as the renders of the fit did; reading the colour at the
+    vertex alone would mix in voxels that no ray ever saw.
+    """
+    points = torch.from_numpy(mesh.vertices).to(found.low)
+    normals = torch.from_numpy(mesh.vertex_normals()).to(found.low)
+    heights = torch.linspace(1.5, -1.5, samples).to(found.low) * found.voxel
+    along = points[:, None] + normals[:, None] * heights[:, None]
+    flat = along.reshape(-1, 3)
+    optical = found.sigma(flat).reshape(-1, samples) * float(heights[0] - heights[1])
+    weights = 1e-4 - torch.expm1(-optical) * torch.exp(optical - optical.cumsum(dim=-1))
+    colour = (weights[..., None] * found.features(flat).reshape(-1, samples, 3)).sum(dim=1)
+    return (colour / weights.sum(dim=-1, keepdim=True)).clamp(0, 1).cpu().numpy().astype(np.float32)
+
+
+def _check(images: Tensor, camera: Camera) -> None:
+    if images.dim() != 4 or images.shape[1] not in (3, 4):
+        raise ValueError(f"images must be (V, 3, H, W) or (V, 4, H, W), got {tuple(images.shape)}")
+    if camera.world_from_camera.shape != (len(images), 4, 4):
+        raise ValueError(f"camera must hold {len(images)} views, got {tuple(camera.world_from_camera.shape)}")
+    if tuple(images.shape[2:]) != tuple(camera.hw):
+        raise ValueError(f"camera.hw must be the images' {tuple(images.shape[2:])}, got {camera.hw}")
+    if len(images) < 2:
+        raise ValueError(f"images must be at least 2 views, got {len(images)}")
+    if not bool(torch.isfinite(images).all()):
+        raise ValueError("images must be finite, got NaN or infinity")
+
+
+def _shrunk(images: Tensor, camera: Camera, height: int) -> tuple[Tensor, Camera]:
+    """Images and cameras at a smaller size; as they are if they are small enough. Colours are averaged by their alpha."""
+    if camera.hw[0] <= height:
+        return images, camera
+    hw = (height, round(height * camera.hw[1] / camera.hw[0]))
+    if images.shape[1] == 3:
+        return functional.interpolate(images, hw, mode="area"), camera.resized(hw)
+    layers = torch.cat((images[:, :3] * images[:, 3:], images[:, 3:]), dim=1)
+    mean = functional.interpolate(layers, hw, mode="area")
+    return torch.cat((mean[:, :3] / mean[:, 3:].clamp(min=1e-6), mean[:, 3:]), dim=1), camera.resized(hw)
+
+
+def _on_white(images: Tensor) -> Tensor:
+    if images.shape[1] == 3:
+        return images
+    return images[:, :3] * images[:, 3:] + 1 - images[:, 3:]
+
+
+def _with_alpha(image: Tensor) -> Tensor:
+    """One image with its silhouette as alpha, (4, H, W); white enclosed by the object counts as object."""
+    if image.shape[0] == 4:
+        return image
+    alpha, confidence = silhouettes(image[None])
+    return torch.cat((image, torch.maximum(alpha, (confidence < 1).to(alpha))))
+
+
+def _widened(cells: Tensor) -> Tensor:
+    """Marked cells and their neighbours, bool (Z, Y, X)."""
+    return functional.max_pool3d(cells[None, None].float(), 3, 1, 1)[0, 0] > 0

@@ -1,0 +1,53 @@
+"""A run's folder: its settings, its metrics as JSON lines, its pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+
+class RunLog:
+    """Writes what a run does into a folder, and picks up where an interrupted run stopped.
+
+    Args:
+        folder: made if it is not there.
+        settings: a dataclass or dict, kept as `settings.json`.
+        resume_step: lines of later steps, which an interrupted run left behind, are dropped from `metrics.jsonl`.
+    """
+
+    def __init__(self, folder: str | Path, settings: Any, resume_step: int = 0) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        values = asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else settings
+        self._replace("settings.json", json.dumps(values, indent=1, default=str) + "\n")
+        self._metrics = self.folder / "metrics.jsonl"
+        kept = [line for line in self.lines() if line["step"] <= resume_step]
+        self._replace("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+        self._start = time.monotonic()
+
+    def write(self, step: int, **values: float) -> None:
+        """Append one line: the step, seconds since this process began the run, and the values."""
+        line = {"step": step, "seconds": round(time.monotonic() - self._start, 1), **values}
+        with self._metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All whole lines written so far; a last line cut short by a crash is left out."""
+        if not self._metrics.exists():
+            return []
+        whole = []
+        for line in self._metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                whole.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return whole
+
+    def _replace(self, name: str, text: str) -> None:
+        temporary = self.folder / f".{name}.tmp"
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, self.folder / name)

@@ -1,0 +1,1 @@
+"""Training: the loop, its state, and the codec of small models."""

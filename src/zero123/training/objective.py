@@ -1,0 +1,77 @@
+"""One pass of training: a batch of pairs to a loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from zero123.data.pairs import PairBatch
+from zero123.diffusion.loss import Weighting, denoising_loss
+from zero123.geometry.orbit import OrbitPose
+from zero123.models.view_model import ViewModel
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """What is minimised.
+
+    Attributes:
+        drop: u of the three kinds of dropout for guidance: tokens alone, both, latent alone, with probability u each.
+        drop_jointly: tokens and latent are always dropped together, with probability 2u.
+        weighting: of the noise levels.
+        elevation_weight: of the elevation head's squared error, radians; 0 leaves the head untrained.
+        elevation_jitter: standard deviation of the error put on the input elevation the model is told, radians, since in use it
+            is an estimate.
+    """
+
+    drop: float = 0.05
+    drop_jointly: bool = False
+    weighting: Weighting = "uniform"
+    elevation_weight: float = 0.0
+    elevation_jitter: float = 0.0
+
+
+class Objective(nn.Module):
+    """The training loss as a module, so that accelerate can wrap it for several devices.
+
+    Section 3.2 of Liu et al., 2023 (arXiv:2303.11328); dropout for guidance as its code draws it: one uniform number r per sample,
+    tokens dropped where r < 2u, latent where u <= r < 3u.
+    """
+
+    def __init__(self, model: ViewModel, settings: ObjectiveSettings) -> None:
+        super().__init__()
+        self.model = model
+        self.settings = settings
+
+    def forward(self, batch: PairBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss () and its parts; noise, steps and dropout come from `generator` (CPU)."""
+        model, settings = self.model, self.settings
+        count, device = len(batch.latent), batch.latent.device
+        step = torch.randint(len(model.schedule), (count,), generator=generator).to(device)
+        noise = torch.randn(batch.latent.shape, generator=generator).to(device)
+        drop = self.drop_mask(torch.rand(count, generator=generator)).to(device)
+        error = torch.randn(count, generator=generator).to(device) * settings.elevation_jitter
+        told = OrbitPose(batch.source.azimuth, batch.source.elevation + error, batch.source.radius)
+
+        tokens, latent = model.look(batch.photo)
+        condition = model.join(tokens, latent, batch.relative, told, drop)
+        losses = denoising_loss(
+            model.network, model.schedule, batch.latent, noise, step, condition, model.settings.prediction, settings.weighting
+        )
+        loss = losses.mean()
+        parts = {"diffusion": loss.detach()}
+        if settings.elevation_weight and model.elevation_head is not None:
+            guess = model.elevation_head(tokens).float()
+            elevation = (guess - batch.source.elevation).square().mean()
+            loss = loss + settings.elevation_weight * elevation
+            parts["elevation_rms"] = elevation.detach().sqrt()
+        return loss, parts
+
+    def drop_mask(self, uniform: Tensor) -> Tensor:
+        """Which samples lose their tokens and their latent, (B, 2) bool, from uniform numbers (B,)."""
+        u = self.settings.drop
+        if self.settings.drop_jointly:
+            return (uniform < 2 * u)[:, None].expand(-1, 2)
+        return torch.stack((uniform < 2 * u, (uniform >= u) & (uniform < 3 * u)), dim=1)
