@@ -8,6 +8,7 @@ from zero123.training.objective import ObjectiveSettings
 from zero123.training.trainer import TrainSettings
 
 if TYPE_CHECKING:
+    from zero123.models.patch_codec import PatchCodec
     from zero123.models.view_model import ViewModel
 
 MINI_TRAINING = TrainSettings(
@@ -25,18 +26,24 @@ MINI_TRAINING = TrainSettings(
 """Two CPU cores, float32 master weights, bfloat16 arithmetic."""
 
 
-def mini_model() -> ViewModel:
-    """The small model's networks, untrained: 128² pictures, 16x16 latents of 32 channels."""
+def mini_codec() -> PatchCodec:
+    """The small model's autoencoder, not fitted yet: 8x8 patches of 128² pictures to 32 channels."""
+    from zero123.models.patch_codec import PatchCodec
+
+    return PatchCodec(patch=8, latent_channels=32)
+
+
+def mini_model(codec: PatchCodec) -> ViewModel:
+    """The small model's networks, untrained, around a fitted codec: 128² pictures, 16x16 latents of 32 channels."""
     from diffusers import UNet2DConditionModel
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     from zero123.models.autoencoder import Autoencoder
     from zero123.models.image_encoder import ImageEncoder
-    from zero123.models.patch_codec import PatchCodec
     from zero123.models.pose_conditioning import ElevationHead, PoseConditioning
     from zero123.models.view_model import ViewModel, ViewModelSettings
 
-    width, channels, latent = 192, (96, 192), 32
+    width, channels, latent = 192, (96, 192), codec.config.latent_channels
     settings = ViewModelSettings(
         image_size=128,
         prediction="velocity",
@@ -74,10 +81,9 @@ def mini_model() -> ViewModel:
         patch_size=16,
     )
     encoder = ImageEncoder(CLIPVisionModelWithProjection(vision), settings.tokens)
-    codec = PatchCodec(patch=8, latent_channels=latent).requires_grad_(False)
     return ViewModel(
         unet,
-        Autoencoder(codec, settings.latent_scale, settings.scale_condition),
+        Autoencoder(codec.requires_grad_(False), settings.latent_scale, settings.scale_condition),
         encoder,
         PoseConditioning(width, absolute=True),
         ElevationHead(width),

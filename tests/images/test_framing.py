@@ -60,7 +60,9 @@ def test_the_object_is_centred_and_fills_the_stated_fraction(fraction, radius):
     position = torch.arange(128) + 0.5
     assert (rows * position).sum() / rows.sum() == pytest.approx(64, abs=0.55)
     assert (columns * position).sum() / columns.sum() == pytest.approx(64, abs=0.55)
-    assert 2 * (framed[3].sum() / torch.pi).sqrt() == pytest.approx(128 * fraction, rel=0.03, abs=1.5 * fraction * 64 / radius)
+    assert 2 * (framed[3].sum() / torch.pi).sqrt() == pytest.approx(
+        128 * fraction, rel=0.03, abs=1.5 * fraction * 64 / radius
+    )
 
 
 def test_aspect_is_kept():

@@ -94,7 +94,9 @@ class PairSampler:
         mirror: half of the pairs are seen in a mirror, which doubles the data for nothing.
     """
 
-    def __init__(self, caches: Sequence[ViewCache], weights: Sequence[float], seed: int = 0, mirror: bool = True) -> None:
+    def __init__(
+        self, caches: Sequence[ViewCache], weights: Sequence[float], seed: int = 0, mirror: bool = True
+    ) -> None:
         if len(caches) != len(weights) or not caches:
             raise ValueError(f"weights must be one per cache, got {len(weights)} for {len(caches)}")
         self._caches = list(caches)

@@ -1,0 +1,1 @@
+"""How good views are: metrics, baselines, named protocols."""

@@ -39,7 +39,9 @@ class Camera:
             raise ValueError(f"field_of_view must be between 0 and pi radians, got {self.field_of_view}")
 
     @classmethod
-    def from_orbit(cls, pose: OrbitPose, field_of_view: float = FIELD_OF_VIEW, hw: tuple[int, int] = (256, 256)) -> Camera:
+    def from_orbit(
+        cls, pose: OrbitPose, field_of_view: float = FIELD_OF_VIEW, hw: tuple[int, int] = (256, 256)
+    ) -> Camera:
         """Cameras that look at the origin with world z upward in the picture; well defined above the poles too."""
         sin_az, cos_az = torch.sin(pose.azimuth), torch.cos(pose.azimuth)
         right = torch.stack((-sin_az, cos_az, torch.zeros_like(sin_az)), dim=-1)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 import struct
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from zero123.files import atomic_path
 
 MIN_SIDE = 16  # pixels; smaller pictures hold no object worth turning
 MAX_PIXELS = 100_000_000  # refused by the header, before any pixel is decoded
@@ -87,7 +87,10 @@ def save(path: str | os.PathLike[str], image: Tensor, quality: int = 95) -> None
         raise PictureError(f"{path}: pictures are written as .png, .jpg or .webp, got '{path.suffix}'")
     if form == "JPEG" and image.shape[0] == 4:
         raise PictureError(f"{path}: JPEG holds no transparency, write .png or .webp")
-    options = {"JPEG": {"quality": quality, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True}}
+    options: dict[str, dict[str, Any]] = {
+        "JPEG": {"quality": quality, "subsampling": 0},
+        "WEBP": {"lossless": True, "exact": True},
+    }
     picture = to_pillow(image)
     with atomic_path(path) as temporary:
         picture.save(temporary, format=form, **options.get(form, {}))
@@ -124,42 +127,6 @@ def resized(image: Tensor, height: int, width: int) -> Tensor:
     """
     small = to_pillow(image).resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return from_pillow(small).to(image)
-
-
-@contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary name beside `path`, same ending, that becomes `path` on success and vanishes on failure.
-
-    Raises:
-        OSError: the folder cannot be made or written, in one line naming it.
-    """
-    path = Path(path)
-    writable_folder(path.parent)
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot write {path}: it is a folder")
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def writable_folder(folder: str | os.PathLike[str]) -> Path:
-    """`folder`, made if missing and proven writable, so that a long job can refuse before it starts.
-
-    Raises:
-        OSError: it cannot be made or written, in one line naming it.
-    """
-    folder = Path(folder)
-    probe = folder / f".{secrets.token_hex(4)}.probe"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise type(error)(f"cannot write into the folder {folder}: {error.strerror or error}") from error
-    return folder
 
 
 def _check_size(path: Path, size: tuple[int, int]) -> None:
@@ -213,7 +180,7 @@ def _upright(channels: NDArray[np.float32], orientation: int) -> NDArray[np.floa
 
 
 def _srgb(image: Image.Image) -> Image.Image:
-    """Colours of an embedded profile (phones: Display P3, print: CMYK) brought to sRGB; unusable profiles are ignored."""
+    """Colours of an embedded profile (phones: Display P3, print: CMYK) brought to sRGB; a broken profile is ignored."""
     profile = image.info.get("icc_profile")
     if not profile or image.mode not in ("RGB", "RGBA", "CMYK"):
         return image

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ def foreground(image: Tensor, method: Method = "auto") -> tuple[Tensor, Matte]:
     Args:
         image: picture, (3, H, W), or (4, H, W) with straight alpha, in [0, 1].
         method: "auto" takes the picture's alpha if it says anything, else keys out a plain background, else "grabcut".
-            "rembg" needs the extra `zero123[matting]` and is the best for photographs.
+            "rembg", a network, needs the extra `zero123[matting]`; its weights are fetched on first use.
 
     Returns:
         (4, H, W) with straight alpha and edge colours freed of the background, and how it was made.
@@ -64,17 +65,16 @@ def foreground(image: Tensor, method: Method = "auto") -> tuple[Tensor, Matte]:
         raise PictureError("the picture has no transparency to take as the object's mask")
     pixels = image[:3].permute(1, 2, 0).cpu().float().numpy()
     background = plain_background(pixels)
-    if method == "rembg":
+    used = "plain" if method == "auto" and background.share >= _PLAIN_SHARE else method
+    if used == "rembg":
         rgba = _rembg(image[:3])
-    elif method == "plain" or (method == "auto" and background.share >= _PLAIN_SHARE):
-        rgba, method = _plain(pixels, background), "plain"
-    else:
-        rgba, method = _grabcut(pixels), "grabcut"
-    if method == "plain" and not 0.003 < float(rgba[3].mean()) < 0.97:
-        rgba, method = _grabcut(pixels), "grabcut"
+    elif used == "plain":
+        rgba = _plain(pixels, background)
+    if used in ("auto", "grabcut") or (method == "auto" and not 0.003 < float(rgba[3].mean()) < 0.97):
+        rgba, used = _grabcut(pixels), "grabcut"
     if float(rgba[3].max()) < 0.5:
         raise PictureError("no object could be told from the background: give a picture with transparency")
-    return rgba.to(image), _matte(method, rgba)
+    return rgba.to(image), _matte(used, rgba)
 
 
 def has_meaning(image: Tensor) -> bool:
@@ -120,12 +120,10 @@ def plain_background(pixels: Floats) -> Background:
 
 def _plain(pixels: Floats, background: Background) -> Tensor:
     """Key out a smooth background from the border inwards; GrabCut decides on holes, shadows and halos."""
-    import cv2
-
     distance = np.abs(pixels - background.colour).max(-1)
     near = distance < float(np.clip(4 * background.noise, 0.015, 0.08))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(near.astype(np.uint8), connectivity=4)
-    outside = near & np.isin(labels, np.unique(labels[_ring(*near.shape, 1) & near]))
+    outside = near & np.isin(labels, np.unique(labels[_ring(near.shape[0], near.shape[1], 1) & near]))
     # An enclosed patch is likely a hole if it looks just like the background; white parts of an object are shaded.
     exact = distance < 2 * background.noise + 1.5 / 255
     exact_share = np.bincount(labels.ravel(), exact.ravel(), count) / np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
@@ -137,43 +135,49 @@ def _plain(pixels: Floats, background: Background) -> Tensor:
     guess[hole] = cv2.GC_PR_BGD
     guess[strong > 0] = cv2.GC_FGD
     guess[outside] = cv2.GC_BGD
-    size = _work_size(*near.shape)
-    kept = _cut(_shrunk(pixels, size), cv2.resize(guess, size, interpolation=cv2.INTER_NEAREST))
+    small = _shrunk(pixels)
+    kept = _cut(small, cv2.resize(guess, small.shape[1::-1], interpolation=cv2.INTER_NEAREST))
     kept = cv2.resize(kept.astype(np.float32), near.shape[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
-    return _soft_edged(pixels, _largest_parts(kept & ~outside), background.colour, band=2)
+    solid = ~outside & (kept | _shut_in(~outside & ~kept, near, outside))
+    return _soft_edged(pixels, _largest_parts(solid), background.colour, band=2)
+
+
+def _shut_in(removed: Mask, near: Mask, outside: Mask) -> Mask:
+    """Removed patches that the object surrounds and that are hardly like the background: pale parts, not holes.
+
+    Thin ones stay removed: compression makes a slit look unlike the background.
+    """
+    count, labels = cv2.connectedComponents(removed.astype(np.uint8), connectivity=8)
+    likeness = np.bincount(labels.ravel(), near.ravel(), count) / np.maximum(np.bincount(labels.ravel()), 1)
+    thick = cv2.erode(removed.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    shut = (likeness < 0.3) & (np.bincount(labels.ravel(), thick.ravel(), count) > 0)
+    shut[labels[cv2.dilate(outside.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0]] = False
+    return removed & shut[labels]
 
 
 def _grabcut(pixels: Floats) -> Tensor:
     """Separate object and background by their colours, from a guess out of the border's colours and the middle."""
-    import cv2
-
     height, width = pixels.shape[:2]
-    small = _shrunk(pixels, _work_size(height, width))
+    small = _shrunk(pixels)
     inner = _cut(small, _guess(small))[2:-2, 2:-2]  # the ring was called background; it is what it borders on
     mask = _largest_parts(_without_strips(np.pad(inner, 2, mode="edge")))
-    soft = _guided(small.astype(np.float32) / 255, mask.astype(np.float32), radius=4, smooth=1e-4)
+    soft = _guided(small / np.float32(255), mask.astype(np.float32), radius=4, smooth=1e-4)
     alpha = cv2.resize(soft, (width, height), interpolation=cv2.INTER_CUBIC)
     alpha = ((alpha - 0.15) / 0.7).clip(0, 1)
     background = _spread(pixels, cv2.erode((alpha < 0.05).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
     return _soft_edged(pixels, alpha > 0.5, background, band=2, alpha=alpha)
 
 
-def _work_size(height: int, width: int) -> tuple[int, int]:
-    """(width, height) at which GrabCut works."""
+def _shrunk(pixels: Floats) -> NDArray[np.uint8]:
+    """The picture in 8 bits at the size at which GrabCut works."""
+    height, width = pixels.shape[:2]
     ratio = min(1.0, _WORK_SIDE / max(height, width))
-    return max(8, round(width * ratio)), max(8, round(height * ratio))
-
-
-def _shrunk(pixels: Floats, size: tuple[int, int]) -> NDArray[np.uint8]:
-    import cv2
-
+    size = max(8, round(width * ratio)), max(8, round(height * ratio))
     return cv2.resize((pixels * 255).round().astype(np.uint8), size, interpolation=cv2.INTER_AREA)
 
 
 def _cut(small: NDArray[np.uint8], guess: NDArray[np.uint8]) -> Mask:
     """GrabCut (Rother et al., 2004) from a guess; (H, W), true on the object."""
-    import cv2
-
     if not np.isin(guess, (cv2.GC_FGD, cv2.GC_PR_FGD)).any() or not np.isin(guess, (cv2.GC_BGD, cv2.GC_PR_BGD)).any():
         return np.isin(guess, (cv2.GC_FGD, cv2.GC_PR_FGD))
     cv2.setRNGSeed(0)
@@ -184,8 +188,6 @@ def _cut(small: NDArray[np.uint8], guess: NDArray[np.uint8]) -> Mask:
 
 def _guess(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """GrabCut's start: the outermost ring is background, and so probably is what has the ring's colours."""
-    import cv2
-
     height, width = small.shape[:2]
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
     ring = _ring(height, width, max(2, round(0.03 * min(height, width))))
@@ -194,8 +196,7 @@ def _guess(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
     _, _, centres = cv2.kmeans(lab[ring], 5, None, stop, 2, cv2.KMEANS_PP_CENTERS)
     distance = np.sqrt(((lab[:, :, None] - centres) ** 2).sum(-1)).min(-1)
     typical = float(np.quantile(distance[ring], 0.9))
-    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    off_centre = np.sqrt(x * x + y * y)
+    off_centre = np.hypot(np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width))
     likely = (distance > np.maximum(typical, 8) * (0.6 + 0.9 * off_centre**2)) | (off_centre < 0.15)
     guess = np.where(likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     guess[_ring(height, width, 2)] = cv2.GC_BGD
@@ -218,8 +219,6 @@ def _soft_edged(pixels: Floats, solid: Mask, background: Floats, band: int, alph
 
     There pixel = a F + (1 - a) B is solved for a with F the nearest colour well inside and B the background.
     """
-    import cv2
-
     kernel = np.ones((2 * band + 1, 2 * band + 1), np.uint8)
     core = cv2.erode(solid.astype(np.uint8), kernel, borderValue=1) > 0
     core |= solid & ~(cv2.dilate(core.astype(np.uint8), np.ones((4 * band + 1,) * 2, np.uint8)) > 0)  # thin parts
@@ -238,9 +237,7 @@ def _soft_edged(pixels: Floats, solid: Mask, background: Floats, band: int, alph
 
 
 def _spread(pixels: Floats, known: Mask) -> Floats:
-    """Each pixel's colour replaced by that of the nearest known pixel, lightly smoothed; (H, W, 3)."""
-    import cv2
-
+    """Each pixel's colour replaced by that of the nearest known pixel; (H, W, 3)."""
     if not known.any():
         return pixels
     _, labels = cv2.distanceTransformWithLabels(
@@ -252,9 +249,7 @@ def _spread(pixels: Floats, known: Mask) -> Floats:
 
 
 def _largest_parts(mask: Mask) -> Mask:
-    """The mask without specks: parts under a twentieth of the largest one are dropped, pinholes are closed."""
-    import cv2
-
+    """The mask with parts under a twentieth of the largest one dropped and pinholes closed."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count < 2:
         return mask
@@ -269,20 +264,16 @@ def _largest_parts(mask: Mask) -> Mask:
 
 def _without_strips(mask: Mask) -> Mask:
     """The mask without thin strips that run out of the picture: table edges and skirting boards, not the object."""
-    import cv2
-
     width = 2 * round(0.02 * min(mask.shape)) + 1
     thick = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((width, width), np.uint8)) > 0
     thin = mask & ~thick
     _, labels = cv2.connectedComponents(thin.astype(np.uint8), connectivity=4)
-    return mask & ~(thin & np.isin(labels, np.unique(labels[_ring(*mask.shape, 1) & thin])))
+    return mask & ~(thin & np.isin(labels, np.unique(labels[_ring(mask.shape[0], mask.shape[1], 1) & thin])))
 
 
 def _guided(guide: Floats, mask: Floats, radius: int, smooth: float) -> Floats:
     """The guided filter of He et al., 2010 (grey guide): the mask's edge drawn to the picture's."""
-    import cv2
-
-    grey = guide.mean(-1)
+    grey = guide.mean(-1, dtype=np.float32)
 
     def mean(values: Floats) -> Floats:
         return cv2.boxFilter(values, -1, (2 * radius + 1, 2 * radius + 1))

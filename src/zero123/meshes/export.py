@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zero123.images.io import atomic_path
+from zero123.files import atomic_path
 from zero123.meshes.mesh import Mesh
 from zero123.meshes.surface import is_watertight
 

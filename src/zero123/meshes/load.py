@@ -36,7 +36,7 @@ def load(path: str | Path) -> list[Mesh]:
         raise MeshError(f"{path}: no such file")
     try:
         scene = trimesh.load_scene(path, process=False)
-    except Exception as error:  # noqa: BLE001  trimesh raises whatever its many readers meet
+    except Exception as error:
         raise MeshError(f"{path}: not a readable mesh ({type(error).__name__}: {error})") from error
     parts = []
     for node in scene.graph.nodes_geometry:
@@ -58,7 +58,9 @@ def _part(geometry: Any, world_from_part: NDArray[np.float64], suffix: str) -> M
     normals = geometry._cache.cache.get("vertex_normals")  # only what the file gave; the property would compute them
     if normals is not None:
         normals = np.asarray(normals) @ np.linalg.inv(rotation)
-        normals = (normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)).astype(np.float32)[:, turn]
+        normals = (normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)).astype(np.float32)[
+            :, turn
+        ]
     faces = np.asarray(geometry.faces, np.int64)
     return Mesh(
         vertices=(np.asarray(geometry.vertices) @ rotation.T + translation).astype(np.float32)[:, turn],

@@ -97,13 +97,14 @@ def smooth(mesh: Mesh, rounds: int = 10, inwards: float = 0.5, outwards: float =
     for _ in range(rounds):
         for share in (inwards, outwards):
             vertices = vertices + share * (links @ vertices / degree - vertices)
-    return mesh.replace(vertices=vertices.astype(np.float32))
+    return mesh.replace(vertices=vertices.astype(np.float32), normals=None)
 
 
 def decimate(mesh: Mesh, faces: int) -> Mesh:
-    """At most about `faces` triangles by quadric error (Garland and Heckbert, 1997); colours are dropped; closed stays closed.
+    """At most about `faces` triangles by quadric error (Garland and Heckbert, 1997); colours are dropped.
 
-    Should the fast routine tear a closed mesh, the mesh comes back as it was.
+    The fast routine may tear a closed mesh where it hurries; then it is asked to take more care, and only if that is in vain
+    too a mesh with small tears comes back.
     """
     import fast_simplification
 
@@ -111,11 +112,28 @@ def decimate(mesh: Mesh, faces: int) -> Mesh:
         raise ValueError(f"faces must be at least 4, got {faces}")
     if len(mesh.faces) <= faces:
         return mesh
-    points, triangles = fast_simplification.simplify(
-        mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32), target_count=faces, agg=5
-    )
-    fewer = _without_unused(Mesh(np.asarray(points, np.float32), np.asarray(triangles, np.int64)))
-    return mesh if is_watertight(mesh) and not is_watertight(fewer) else fewer
+    for hurry in (5, 3, 1):
+        points, triangles = fast_simplification.simplify(
+            mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32), target_count=faces, agg=hurry
+        )
+        fewer = _without_unused(Mesh(np.asarray(points, np.float32), np.asarray(triangles, np.int64)))
+        fewer = _without_spikes(fewer, mesh)
+        if is_watertight(fewer):
+            break
+    return fewer
+
+
+def _without_spikes(fewer: Mesh, original: Mesh) -> Mesh:
+    """Vertices that decimation threw far off the surface, put back on it.
+
+    On flat ground the quadric has no clear minimum, and single precision may find it anywhere.
+    """
+    from scipy.spatial import cKDTree
+
+    away, nearest = cKDTree(original.vertices).query(fewer.vertices)
+    a, b = fewer.vertices[fewer.faces[:, 0]], fewer.vertices[fewer.faces[:, 1]]
+    spike = (away > np.median(np.linalg.norm(a - b, axis=-1)))[:, None]
+    return fewer.replace(vertices=np.where(spike, original.vertices[nearest], fewer.vertices))
 
 
 def clean(mesh: Mesh, faces: int, share: float = 0.02, rounds: int = 10) -> Mesh:
@@ -132,6 +150,6 @@ def _without_unused(mesh: Mesh) -> Mesh:
     used, faces = np.unique(mesh.faces, return_inverse=True)
     kept = {
         name: None if values is None else values[used]
-        for name, values in (("vertex_colours", mesh.vertex_colours), ("uv", mesh.uv))
+        for name, values in (("vertex_colours", mesh.vertex_colours), ("uv", mesh.uv), ("normals", mesh.normals))
     }
     return mesh.replace(vertices=mesh.vertices[used], faces=faces.reshape(-1, 3).astype(np.int64), **kept)

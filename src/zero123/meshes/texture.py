@@ -30,7 +30,11 @@ def visible_vertices(mesh: Mesh, camera: Camera, tolerance: float = 0.01) -> NDA
     towards = camera.position.double().numpy() - mesh.vertices
     towards /= np.linalg.norm(towards, axis=-1, keepdims=True)
     cosine = np.einsum("ij,ij->i", mesh.vertex_normals(), towards)
-    return np.where(inside & (depth < nearest + tolerance), np.clip(cosine, 0, 1), 0).astype(np.float32)
+    # Within one pixel a slanted surface changes its depth: the more it turns away, the more room the comparison needs.
+    cosine = np.clip(cosine, 0, 1)
+    slant = np.sqrt(1 - cosine**2) / np.maximum(cosine, 0.3)
+    reach = tolerance + slant * depth / camera.focal
+    return np.where(inside & (depth < nearest + reach), cosine, 0).astype(np.float32)
 
 
 def project_colours(mesh: Mesh, picture: Tensor, camera: Camera, strength: float = 1.0, margin: float = 1.5) -> Mesh:

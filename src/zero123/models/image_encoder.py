@@ -52,5 +52,7 @@ def preprocess(images: Tensor, size: int) -> Tensor:
     """
     if images.shape[-2:] != (size, size):
         images = F.interpolate(images, (size, size), mode="bicubic", align_corners=True, antialias=False)
-    mean, deviation = (torch.tensor(v, device=images.device, dtype=images.dtype)[:, None, None] for v in (_MEAN, _DEVIATION))
+    mean, deviation = (
+        torch.tensor(v, device=images.device, dtype=images.dtype)[:, None, None] for v in (_MEAN, _DEVIATION)
+    )
     return (images - mean) / deviation

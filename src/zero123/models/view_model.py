@@ -172,7 +172,12 @@ class ViewModel(nn.Module):
         return self.image_encoder(photo), self.autoencoder.encode_condition(photo)
 
     def join(
-        self, tokens: Tensor, latent: Tensor, relative: RelativePose, source: OrbitPose | None, drop: Tensor | None = None
+        self,
+        tokens: Tensor,
+        latent: Tensor,
+        relative: RelativePose,
+        source: OrbitPose | None,
+        drop: Tensor | None = None,
     ) -> Condition:
         """Photo and poses together.
 

@@ -42,7 +42,7 @@ class FitSettings:
     rays: int = 4096
     learning_rate: float = 0.15
     silhouette_weight: float = 1.0
-    density_smoothness: float = 0.02
+    density_smoothness: float = 0.2
     colour_smoothness: float = 0.02
     entropy_weight: float = 0.01
     input_weight: float = 4.0

@@ -87,7 +87,9 @@ def _connected_to_frame(free: Tensor) -> Tensor:
 
 
 def count_votes(alpha: Tensor, camera: Camera, points: Tensor, shifts: Tensor, weights: Tensor) -> Tensor:
-    """Weighted share of the views in whose silhouette each point lies; views that do not show a point have no vote.
+    """Weighted share of the views in whose silhouette each point lies.
+
+    Views that do not show a point have no vote, but points that less than half of the views show cannot reach a full share.
 
     Args:
         alpha: silhouettes, (V, H, W).
@@ -109,7 +111,7 @@ def count_votes(alpha: Tensor, camera: Camera, points: Tensor, shifts: Tensor, w
         # A soft outline of half a pixel must not cost a vote: half covered already counts as inside.
         votes += shown * (read * 2).clamp(max=1)
         total += shown
-    return votes / total.clamp(min=1e-6) * (total > 0)
+    return votes / torch.maximum(total, weights.sum() / 2).clamp(min=1e-6)
 
 
 def outline_of(occupied: Tensor, camera: Camera, low: Tensor, high: Tensor, hw: tuple[int, int]) -> Tensor:
@@ -155,9 +157,9 @@ def overlap(a: Tensor, b: Tensor) -> Tensor:
 def trust(error: Tensor) -> Tensor:
     """Weights in [0, 1] that fall for views whose error stands out from the others'; the first view is always trusted, (V,).
 
-    A Gaussian of the error beyond the median, in units of the median: views of usual error keep their weight.
+    A Gaussian of the error beyond the median, in units of the median (0.05 at least): views of usual error keep their weight.
     """
-    usual = error.median().clamp(min=1e-3)
+    usual = error.median().clamp(min=0.05)
     weights = torch.exp(-(((error - usual).clamp(min=0) / usual) ** 2))
     weights[0] = 1
     return weights

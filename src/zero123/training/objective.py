@@ -58,7 +58,14 @@ class Objective(nn.Module):
         tokens, latent = model.look(batch.photo)
         condition = model.join(tokens, latent, batch.relative, told, drop)
         losses = denoising_loss(
-            model.network, model.schedule, batch.latent, noise, step, condition, model.settings.prediction, settings.weighting
+            model.network,
+            model.schedule,
+            batch.latent,
+            noise,
+            step,
+            condition,
+            model.settings.prediction,
+            settings.weighting,
         )
         loss = losses.mean()
         parts = {"diffusion": loss.detach()}

@@ -43,7 +43,9 @@ class Ema:
                 parameter.copy_(self.shadow[name])
 
 
-def save_state(folder: Path, step: int, module: nn.Module, ema: Ema, optimiser: torch.optim.Optimizer, keep: int) -> None:
+def save_state(
+    folder: Path, step: int, module: nn.Module, ema: Ema, optimiser: torch.optim.Optimizer, keep: int
+) -> None:
     """Write `folder/step-N`, then remove all but the newest `keep`.
 
     A checkpoint is written under a temporary name and renamed, so one that has its name is whole.
@@ -113,7 +115,9 @@ def _unflatten(optimiser: torch.optim.Optimizer, flat: dict[str, Tensor]) -> Non
         by_index.setdefault(int(index), {})[name] = value
     for index, parameter in enumerate(_ordered_parameters(optimiser)):
         if index in by_index:
-            moved = {k: v if k == "step" and v.ndim == 0 else v.to(parameter.device) for k, v in by_index[index].items()}
+            moved = {
+                k: v if k == "step" and v.ndim == 0 else v.to(parameter.device) for k, v in by_index[index].items()
+            }
             optimiser.state[parameter] = moved
 
 

@@ -33,7 +33,7 @@ class Palette:
 
 
 def hsv(hue: float, saturation: float, value: float) -> Array:
-    """sRGB of a hue (turns), saturation and value in [0, 1]; (3,)."""
+    """Colour (sRGB) of a hue (turns), saturation and value in [0, 1]; (3,)."""
     k = (np.array([5.0, 3.0, 1.0]) + 6 * hue) % 6
     return np.asarray(value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from zero123.data.procedural import creatures, furniture, pottery, toys, vehicles
+from zero123.data.procedural import creatures, figures, furniture, gadgets, pottery, toys, vehicles
 from zero123.data.procedural.colours import palette
 from zero123.data.procedural.solid import Solid, join
 from zero123.data.procedural.workshop import Workshop
@@ -43,6 +43,15 @@ FAMILIES: dict[str, Family] = {
     "tool": toys.tool,
     "tree": toys.tree,
     "food": toys.food,
+    "screen": gadgets.screen,
+    "appliance": gadgets.appliance,
+    "shoe": gadgets.shoe,
+    "bag": gadgets.bag,
+    "hat": gadgets.hat,
+    "coil": gadgets.coil,
+    "person": figures.person,
+    "crawler": figures.crawler,
+    "castle": figures.castle,
 }
 
 
@@ -55,6 +64,9 @@ def _even_weights() -> dict[str, float]:
         "quadruped": 1.5,
         "biped": 1.5,
         "tool": 1.5,
+        "person": 1.5,
+        "appliance": 1.5,
+        "shoe": 1.5,
     }
     return {name: favoured.get(name, 1.0) for name in FAMILIES}
 
@@ -71,7 +83,7 @@ class ObjectSettings:
 
     weights: dict[str, float] = field(default_factory=_even_weights)
     max_faces: int = 20_000
-    spacing: float = 0.02
+    spacing: float = 0.018
 
 
 def generate(seed: int, settings: ObjectSettings | None = None) -> Mesh:
@@ -85,17 +97,19 @@ def generate(seed: int, settings: ObjectSettings | None = None) -> Mesh:
         settings: families and mesh density; None for the defaults.
 
     Raises:
-        ValueError: the seed is negative, or the weights name an unknown family or sum to nothing.
+        ValueError: the seed is negative, or the weights name an unknown family or sum to nothing, or the face budget is
+            too small for this object.
     """
     settings = settings or ObjectSettings()
     family = FAMILIES[family_of(seed, settings)]
     spacing = settings.spacing
-    while True:
+    while spacing < 1:
         generator = np.random.default_rng([seed, 1])
         whole = join(family(Workshop(generator, palette(generator), spacing)))
         if len(whole.faces) <= settings.max_faces:
             return _finish(whole)
         spacing *= max(1.15, 1.03 * (len(whole.faces) / settings.max_faces) ** 0.5)
+    raise ValueError(f"max_faces must be at least {len(whole.faces)} for seed {seed}, got {settings.max_faces}")
 
 
 def family_of(seed: int, settings: ObjectSettings | None = None) -> str:

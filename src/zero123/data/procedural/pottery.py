@@ -61,7 +61,7 @@ def handle(shop: Workshop, outer: Array, low: float, high: float) -> Solid:
 
 
 def vessel(shop: Workshop) -> list[Solid]:
-    """Vase, cup, jug, bowl or teapot: a hollow turned body with none, one or two handles and perhaps a spout and lid."""
+    """Vase, cup, jug, bowl or teapot: a turned body with up to two handles, perhaps a spout or a lid."""
     height, widest = shop.uniform(0.3, 1.0), shop.uniform(0.16, 0.45)
     outer, skin = wall(shop, height, widest), shop.skin(0.75)
     thick = shop.uniform(0.015, 0.04)

@@ -36,7 +36,7 @@ def ball(radii: tuple[float, float, float], spacing: float, power: float = 2.0) 
 
 
 def lathe(profile: Array, spacing: float) -> Solid:
-    """Surface of revolution about z; `profile` (K, 2) holds (radius, z) from the bottom point on the axis to the top one."""
+    """Surface of revolution about z; `profile` (K, 2) holds (radius, z) from the foot of the axis to its top."""
     profile = refine(np.asarray(profile, dtype=np.float64), spacing)
     ring = circle(segments(float(profile[:, 0].max()), spacing))
     inner = profile[1:-1]

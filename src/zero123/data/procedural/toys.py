@@ -34,7 +34,7 @@ def primitive(shop: Workshop, size: float, spacing: float) -> Solid:
 def outline(shop: Workshop) -> Array:
     """Random star-shaped outline about 2 across: polygon, star, gear, blob, cross, T, L, arrow, heart or leaf."""
     kind = shop.count(0, 8)
-    turn = 2 * np.pi * np.arange(96) / 96
+    turn = 2 * np.pi * np.arange(44) / 44
     if kind == 0:
         return shapes.circle(shop.count(3, 8))
     if kind == 1:
@@ -45,8 +45,9 @@ def outline(shop: Workshop) -> Array:
         corner = shapes.circle(4 * n)
         return corner * np.where(np.arange(4 * n) % 4 < 2, shop.uniform(0.7, 0.85), 1.0)[:, None]
     if kind == 3:
-        wave = sum(shop.uniform(-0.25, 0.25) / k * np.cos(k * turn + shop.uniform(0, 6)) for k in (2, 3, 4))
-        radius = 0.8 + wave
+        radius = np.full(len(turn), 0.8)
+        for k in (2, 3, 4):
+            radius += shop.uniform(-0.25, 0.25) / k * np.cos(k * turn + shop.uniform(0, 6))
         return radius[:, None] * np.stack([np.cos(turn), np.sin(turn)], 1)
     if kind == 4:
         a = shop.uniform(0.2, 0.45)

@@ -1,4 +1,4 @@
-"""What a family draws from while it builds: randomness, a palette, and skins (a texture with the mesh spacing it needs)."""
+"""What a family draws from while it builds: randomness, a palette, and skins (texture and the spacing it needs)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Skin:
     spacing: float
 
     def on(self, solid: Solid) -> Solid:
-        """The solid painted with this skin, in its present place; the colour is the mean near a vertex, against jags."""
+        """The solid painted with this skin, in its present place; a vertex has the mean colour nearby, against jags."""
         near = (solid.vertices[None] + 0.3 * self.spacing * TETRAHEDRON[:, None]).reshape(-1, 3)
         colours = self.texture(near).reshape(len(TETRAHEDRON), -1, 3).mean(0)
         return replace(solid, colours=np.clip(colours, 0, 1))

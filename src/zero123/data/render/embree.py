@@ -98,7 +98,7 @@ class EmbreeRenderer:
     def _shade(
         self, hit: dict[str, NDArray], seen: NDArray[np.int64], directions: NDArray[np.float32], light: Light
     ) -> NDArray[np.float32]:
-        """sRGB colours of the hits, (N, 3)."""
+        """SRGB colours of the hits, (N, 3)."""
         face = hit["primID"][seen].astype(np.int64)
         u, v = hit["u"][seen], hit["v"][seen]
         weights = np.stack((1 - u - v, u, v), axis=1)

@@ -1,0 +1,66 @@
+"""The command line: `zero123 VERB ...`. Every verb imports what it needs when it runs, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from zero123 import __version__
+from zero123.cli import data, picture, training
+
+app = typer.Typer(
+    name="zero123",
+    help="From one picture of an object to its other views, and to a coloured 3D mesh. Works offline with the model `mini`.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+picture.register(app)
+app.add_typer(data.app, name="data")
+training.register(app)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"zero123 {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Options before the verb."""
+
+
+def main() -> NoReturn:
+    """Run the command line. A mistake of the person's is said in one line, with exit code 2; nobody sees a traceback.
+
+    Set ZERO123_DEBUG=1 to see where an error comes from.
+    """
+    import click
+
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = _fail("stopped", 130)
+    except click.ClickException as error:
+        code = _fail(f"{error.format_message()} (see `zero123 --help`)", 2)
+    except KeyboardInterrupt:
+        code = _fail("stopped", 130)
+    except (ValueError, OSError, ImportError) as error:
+        code = _fail(str(error), 2, error)
+    except Exception as error:  # noqa: BLE001  the last fence before the person
+        code = _fail(f"unexpected {type(error).__name__}: {error}; set ZERO123_DEBUG=1 to see where", 1, error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int, error: BaseException | None = None) -> int:
+    if error is not None and os.environ.get("ZERO123_DEBUG"):
+        raise error
+    typer.echo("error: " + " ".join(message.split()), err=True)
+    return code

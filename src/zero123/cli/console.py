@@ -1,0 +1,56 @@
+"""What the command line shows: lines and progress bars, on standard error so that results can be piped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+def say(line: str) -> None:
+    """One line for the person."""
+    typer.echo(line)
+
+
+class Bars:
+    """Progress bars with the time left; call with (done, total) for the first, or by name for one of several."""
+
+    def __init__(self, progress: Progress, tasks: list[TaskID]) -> None:
+        self._progress = progress
+        self._tasks = tasks
+        self._names: dict[str, TaskID] = {}
+
+    def __call__(self, done: int, total: int) -> None:
+        self._progress.update(self._tasks[0], completed=done, total=total)
+
+    def named(self, name: str, done: int, total: int) -> None:
+        """Progress of the stage `name`; stages take the bars in the order in which they first report."""
+        if name not in self._names:
+            self._names[name] = self._tasks[min(len(self._names), len(self._tasks) - 1)]
+        self._progress.update(self._names[name], completed=done, total=total)
+
+
+@contextmanager
+def bar(*descriptions: str) -> Iterator[Bars]:
+    """Show a bar per stage while the block runs."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:26}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        tasks = [progress.add_task(text, total=None) for text in descriptions]
+        yield Bars(progress, tasks)
+        for task in tasks:
+            shown = progress.tasks[tasks.index(task)]
+            progress.update(task, total=shown.total or 1, completed=shown.total or 1)

@@ -1,0 +1,222 @@
+"""The verbs that start from a picture: views, orbit, reconstruct, and demo, which is all of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zero123.cli.console import bar, say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zero123.geometry.orbit import OrbitPose
+    from zero123.pipeline import NovelViews, Photo, SamplingSettings
+
+Picture = Annotated[Path, typer.Argument(help="PNG, JPEG or WebP of one object.", show_default=False)]
+Out = Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the results. [default: out/PICTURE]")]
+Model = Annotated[str, typer.Option(help="mini, a model folder, or a checkpoint file.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps. [default: the fastest]", show_default=False)]
+Steps = Annotated[int | None, typer.Option(help="Sampling steps. [default: the model's]", show_default=False)]
+Scale = Annotated[float | None, typer.Option(help="Guidance, 1 is off. [default: the model's]", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Same seed, same pictures.")]
+Background = Annotated[str, typer.Option(help="How the object is found: auto, alpha, plain, grabcut or rembg.")]
+PhotoElevation = Annotated[
+    float | None,
+    typer.Option(help="Height the picture was taken from, degrees. [default: estimated]", show_default=False),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    for verb in (views, orbit, reconstruct, demo):
+        app.command()(verb)
+
+
+def views(
+    picture: Picture,
+    azimuth_deg: Annotated[list[float], typer.Option(help="Camera to the right; repeat for several views.")] = [30.0],  # noqa: B006
+    elevation_deg: Annotated[list[float], typer.Option(help="Camera up; one, or one per view.")] = [0.0],  # noqa: B006
+    radius: Annotated[list[float], typer.Option(help="Camera away; one, or one per view.")] = [0.0],  # noqa: B006
+    out: Out = None,
+    model: Model = "mini",
+    device: Device = None,
+    steps: Steps = None,
+    scale: Scale = None,
+    seed: Seed = 0,
+    background: Background = "auto",
+    photo_elevation_deg: PhotoElevation = None,
+) -> None:
+    """Make views from other sides; angles are relative to the picture's camera."""
+    from zero123.images import io
+    from zero123.images.sheets import contact_sheet
+    from zero123.pipeline import relative_moves
+
+    relative = relative_moves(azimuth_deg, elevation_deg, radius)
+    work = _start(picture, out, model, device, steps, scale, seed, background, photo_elevation_deg)
+    pictures = work.draw(relative.azimuth.shape[0], relative)
+    for index, image in enumerate(pictures):
+        io.save(work.folder / "views" / f"{index:03d}.png", image)
+    io.save(work.folder / "sheet.png", contact_sheet(work.with_photo(pictures), min(len(pictures) + 1, 6)))
+    say(f"{len(pictures)} views in {work.folder}/views, all of them in {work.folder}/sheet.png")
+
+
+def orbit(
+    picture: Picture,
+    frames: Annotated[int, typer.Option(min=3, max=360, help="Pictures in the video.")] = 24,
+    height_deg: Annotated[float, typer.Option(help="Camera up from the picture's camera.")] = 0.0,
+    fps: Annotated[float, typer.Option(min=1, max=60, help="Pictures per second.")] = 12.0,
+    out: Out = None,
+    model: Model = "mini",
+    device: Device = None,
+    steps: Steps = None,
+    scale: Scale = None,
+    seed: Seed = 0,
+    background: Background = "auto",
+    photo_elevation_deg: PhotoElevation = None,
+) -> None:
+    """Make a video of a camera going once around the object."""
+    from zero123.images.sheets import save_video
+    from zero123.pipeline import relative_moves
+
+    relative = relative_moves([360.0 * f / frames for f in range(frames)], [height_deg], [0.0])
+    work = _start(picture, out, model, device, steps, scale, seed, background, photo_elevation_deg)
+    save_video(work.folder / "orbit.mp4", work.draw(frames, relative), fps)
+    say(f"{work.folder}/orbit.mp4")
+
+
+def reconstruct(
+    picture: Picture,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Mesh file: .glb, .obj, .ply, .stl. [default: out/PICTURE/model.glb]"),
+    ] = None,
+    faces: Annotated[int, typer.Option(min=100, max=1_000_000, help="Triangles, at most about this many.")] = 30_000,
+    model: Model = "mini",
+    device: Device = None,
+    steps: Steps = None,
+    scale: Scale = None,
+    seed: Seed = 0,
+    background: Background = "auto",
+    photo_elevation_deg: PhotoElevation = None,
+) -> None:
+    """Make a coloured 3D mesh: views all around, then a field fitted to them, then its surface."""
+    file = out or Path("out") / picture.stem / "model.glb"
+    from zero123.meshes.export import FORMATS
+
+    if file.suffix.lower() not in FORMATS:
+        raise ValueError(f"{file}: a mesh file must end in {', '.join(FORMATS)}")
+    work = _start(picture, file.parent, model, device, steps, scale, seed, background, photo_elevation_deg)
+    work.reconstruct(file, faces)
+    say(f"{file}, turning in {file.parent}/turntable.mp4")
+
+
+def demo(
+    picture: Picture,
+    out: Out = None,
+    model: Model = "mini",
+    device: Device = None,
+    seed: Seed = 0,
+) -> None:
+    """Everything at once: 12 views, an orbit video, a contact sheet and a mesh."""
+    from zero123.images import io
+    from zero123.images.sheets import contact_sheet, save_video
+    from zero123.pipeline import relative_moves
+
+    start = time.monotonic()
+    work = _start(picture, out, model, device, None, None, seed, "auto", None)
+    relative = relative_moves([30.0 * k for k in range(12)], [0.0], [0.0])
+    pictures = work.draw(12, relative)
+    for index, image in enumerate(pictures):
+        io.save(work.folder / "views" / f"{index:03d}.png", image)
+    labels = ["picture"] + [f"{30 * k}°" for k in range(12)]
+    io.save(work.folder / "sheet.png", contact_sheet(work.with_photo(pictures), 5, labels))
+    save_video(work.folder / "orbit.mp4", pictures, 6)
+    work.reconstruct(work.folder / "model.glb", 30_000)
+    say(f"done in {time.monotonic() - start:.0f} s")
+    say(f"{work.folder}: views/, sheet.png, orbit.mp4, model.glb, turntable.mp4, mask.png")
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every verb has after its first steps."""
+
+    folder: Path
+    views: NovelViews
+    photo: Photo
+    sampling: SamplingSettings
+    source: OrbitPose | None
+
+    def draw(self, count: int, relative) -> Tensor:  # noqa: ANN001
+        """Views (count, 3, S, S) with a progress bar."""
+        with bar(f"drawing {count} views") as update:
+            return self.views(self.photo, relative, self.sampling, self.source, update)
+
+    def with_photo(self, pictures: Tensor) -> Tensor:
+        """The framed picture in front of the views."""
+        import torch
+
+        return torch.cat((self.photo.on_white[None], pictures))
+
+    def reconstruct(self, file: Path, faces: int) -> None:
+        """Mesh, turntable and the views behind them, written beside `file`."""
+        from dataclasses import replace
+
+        import torch
+
+        from zero123.images import io
+        from zero123.images.alpha import composite
+        from zero123.images.sheets import contact_sheet, save_video
+        from zero123.meshes.export import export_mesh
+        from zero123.reconstruction.from_photo import PhotoSettings, from_photo
+        from zero123.reconstruction.turntable import render_turntable
+
+        settings = PhotoSettings(sampling=self.sampling)
+        settings = replace(settings, reconstruction=replace(settings.reconstruction, faces=faces))
+        if self.source is not None:
+            settings = replace(settings, elevation_deg=float(self.source.elevation[0].rad2deg()))
+        with bar("drawing views all around", "fitting the object") as update:
+            found, images, poses = from_photo(self.views, self.photo, settings, update.named)
+        say(f"picture taken to be from {float(poses.elevation[0].rad2deg()):.0f}° above the horizon")
+        export_mesh(found.mesh, file)
+        turning = composite(render_turntable(found.mesh), torch.ones(3))
+        save_video(file.parent / "turntable.mp4", turning, 12)
+        io.save(file.parent / "reconstruction-views.png", contact_sheet(images, 7))
+
+
+def _start(
+    picture: Path,
+    out: Path | None,
+    model: str,
+    device: str | None,
+    steps: int | None,
+    scale: float | None,
+    seed: int,
+    background: str,
+    photo_elevation_deg: float | None,
+) -> _Work:
+    """Check everything that can be wrong before any work, load the model, cut the object out and show how."""
+    from zero123.files import writable_folder
+    from zero123.images import io
+
+    image = io.load(picture)
+    folder = writable_folder(out or Path("out") / picture.stem)
+    with bar("loading the model"):
+        from zero123.pipeline import NovelViews, SamplingSettings
+        from zero123.reconstruction.from_photo import source_at
+
+        sampling = SamplingSettings(steps=steps, scale=scale, seed=seed)
+        source = None if photo_elevation_deg is None else source_at(photo_elevation_deg)
+        views = NovelViews.from_pretrained(model, device)
+    photo = views.prepare(image, background)  # type: ignore[arg-type]  checked there
+    io.save(folder / "mask.png", photo.mask)
+    io.save(folder / "input.png", photo.rgba)
+    matte = photo.matte
+    say(f"object found by {matte.method}, {matte.coverage:.0%} of the picture; see {folder}/mask.png")
+    if matte.cropped:
+        say("note: the object touches the picture's edge; what lies beyond it will be guessed badly")
+    return _Work(folder, views, photo, sampling, source)

@@ -1,0 +1,98 @@
+"""Views first: from one photo, the views a model makes of it all around, then the reconstruction from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from zero123.geometry.camera import Camera
+from zero123.geometry.orbit import OrbitPose
+from zero123.geometry.paths import turntable
+from zero123.models.pose_conditioning import RADIUS
+from zero123.pipeline import NovelViews, Photo, SamplingSettings
+from zero123.reconstruction.from_views import Reconstruction, ReconstructionSettings, from_views
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class PhotoSettings:
+    """Which views are made, and what becomes of them.
+
+    Attributes:
+        ring: views all around at `ring_elevation_deg`.
+        crown: views all around at `crown_elevation_deg`.
+        ring_elevation_deg, crown_elevation_deg: heights of the cameras above the horizon.
+        elevation_deg: height from which the photo was taken; None lets the model estimate it.
+        sampling: how views are drawn.
+        reconstruction: how they become a mesh.
+    """
+
+    ring: int = 12
+    crown: int = 8
+    ring_elevation_deg: float = 10.0
+    crown_elevation_deg: float = 45.0
+    elevation_deg: float | None = None
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
+
+    def __post_init__(self) -> None:
+        if self.ring < 3 or self.crown < 0:
+            raise ValueError(f"ring must be at least 3 and crown at least 0, got {self.ring} and {self.crown}")
+        if self.elevation_deg is not None:
+            source_at(self.elevation_deg)
+
+
+def source_at(elevation_deg: float) -> OrbitPose:
+    """The pose of a photo taken from that height, (1,): azimuth 0, the usual distance.
+
+    Raises:
+        ValueError: not a number between -90 and 90.
+    """
+    if not abs(elevation_deg) <= 90:
+        raise ValueError(f"the photo's elevation must be a number from -90 to 90 degrees, got {elevation_deg}")
+    return OrbitPose.from_degrees(torch.zeros(1), torch.tensor([float(elevation_deg)]), torch.tensor([RADIUS]))
+
+
+def ring_and_crown(settings: PhotoSettings) -> OrbitPose:
+    """The cameras of the views to be made, (ring + crown,); the crown's stand between the ring's."""
+    ring = turntable(settings.ring, math.radians(settings.ring_elevation_deg), RADIUS)
+    if not settings.crown:
+        return ring
+    half = math.pi / settings.crown
+    crown = turntable(settings.crown, math.radians(settings.crown_elevation_deg), RADIUS, start=half)
+    return OrbitPose(*(torch.cat((getattr(ring, n), getattr(crown, n))) for n in ("azimuth", "elevation", "radius")))
+
+
+def from_photo(
+    views: NovelViews, photo: Photo, settings: PhotoSettings | None = None, progress: Progress | None = None
+) -> tuple[Reconstruction, Tensor, OrbitPose]:
+    """Reconstruct the object of one photo.
+
+    Args:
+        views: the model.
+        photo: from `views.prepare`.
+        settings: None for the defaults.
+        progress: told what is being done ("views" or "fit"), steps done, and steps in all.
+
+    Returns:
+        The reconstruction, the views it was made from, (1 + V, 3, S, S), the photo first, and their poses, (1 + V,).
+    """
+    settings = settings or PhotoSettings()
+    source = views.source(photo) if settings.elevation_deg is None else source_at(settings.elevation_deg)
+    source = OrbitPose(*(getattr(source, n).float().cpu() for n in ("azimuth", "elevation", "radius")))
+    poses = ring_and_crown(settings)
+    pictures = views(photo, poses.relative_to(source), settings.sampling, source, _named(progress, "views"))
+    everything = OrbitPose(*(torch.cat((getattr(source, n), getattr(poses, n))) for n in vars(poses)))
+    images = torch.cat((photo.on_white[None], pictures))
+    camera = Camera.from_orbit(everything, hw=(images.shape[-2], images.shape[-1]))
+    found = from_views(images, camera, settings.reconstruction, _named(progress, "fit"))
+    return found, images, everything
+
+
+def _named(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(name, done, total)

@@ -1,0 +1,104 @@
+"""Known solids come back from their views, although some views are displaced, discoloured or wrong."""
+
+from dataclasses import replace
+
+import exact_scene
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from zero123.geometry.camera import Camera
+from zero123.geometry.orbit import OrbitPose
+from zero123.meshes.raster import draw_picture
+from zero123.meshes.surface import is_watertight, volume
+from zero123.reconstruction.fit import FitSettings
+from zero123.reconstruction.from_views import ReconstructionSettings, from_views
+from zero123.reconstruction.hull import HullSettings
+
+QUICK = ReconstructionSettings(
+    hull=HullSettings(cells=40), fit=FitSettings(grids=(24, 40), steps=(40, 40), rays=1536), faces=4000
+)
+
+
+def volume_overlap(mesh):
+    points = np.random.default_rng(0).uniform(-0.5, 0.5, (8000, 3))
+    found = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).contains(points)
+    truth = exact_scene.inside(points)
+    return (found & truth).sum() / (found | truth).sum()
+
+
+def unseen_views(mesh):
+    """Silhouette overlap and foreground PSNR from three places where no view was."""
+    poses = OrbitPose.from_degrees(torch.tensor([18.0, 160.0, 290.0]), torch.tensor([25.0, 0.0, 35.0]), 1.85)
+    camera = Camera.from_orbit(poses, hw=(64, 64))
+    truth = exact_scene.picture(camera).numpy()
+    drawn = np.stack([draw_picture(mesh, camera[k]) for k in range(3)])
+    a, b = truth[:, 3] > 0.5, drawn[:, 3] > 0.5
+    both = a & b
+    error = ((truth[:, :3] - drawn[:, :3]) ** 2).mean(axis=1)[both].mean()
+    return both.sum() / (a | b).sum(), -10 * np.log10(error)
+
+
+@pytest.fixture(scope="module")
+def clean():
+    camera = exact_scene.ring()
+    return from_views(exact_scene.on_white(exact_scene.picture(camera)), camera, QUICK)
+
+
+def test_a_ball_on_a_box_comes_back_in_shape_and_colour(clean):
+    overlap, psnr = unseen_views(clean.mesh)
+    assert volume_overlap(clean.mesh) > 0.86
+    assert overlap > 0.95
+    assert psnr > 20
+    assert is_watertight(clean.mesh)
+    truth = exact_scene.inside(np.random.default_rng(1).uniform(-0.5, 0.5, (50000, 3))).mean()
+    assert volume(clean.mesh) == pytest.approx(truth, rel=0.18)
+
+
+def test_a_view_that_is_wrong_and_views_out_of_place_do_little_harm():
+    camera = exact_scene.ring()
+    images = exact_scene.on_white(exact_scene.picture(camera))
+    rng = np.random.default_rng(0)
+    for k in range(1, len(images)):
+        images[k] = images[k].roll(tuple(rng.integers(-1, 2, 2)), (1, 2))
+        gain = torch.from_numpy(rng.normal(1, 0.08, (3, 1, 1))).float()
+        images[k] = 1 - ((1 - images[k]) * gain).clamp(0, 1)
+    images[4] = images[4].flip(1).roll(5, 2)
+    images[7] = 1.0
+    found = from_views(images, camera, QUICK)
+    overlap, psnr = unseen_views(found.mesh)
+    assert volume_overlap(found.mesh) > 0.75
+    assert overlap > 0.9
+    assert psnr > 17
+    others = torch.tensor([k for k in range(len(images)) if k not in (4, 7)])
+    assert max(found.weights[4], found.weights[7]) < 0.2
+    assert found.weights[others].median() > 0.7
+
+
+def test_the_same_seed_gives_the_same_mesh_and_alpha_is_used():
+    camera = exact_scene.ring(8, 32)
+    settings = replace(QUICK, fit=replace(QUICK.fit, grids=(20,), steps=(15,), rays=512))
+    images = exact_scene.picture(camera)
+    done = []
+    first = from_views(images, camera, settings, lambda k, n: done.append((k, n)))
+    second = from_views(images, camera, settings)
+    np.testing.assert_array_equal(first.mesh.vertices, second.mesh.vertices)
+    np.testing.assert_array_equal(first.mesh.vertex_colours, second.mesh.vertex_colours)
+    assert done == [(k + 1, 15) for k in range(15)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x[:, :2], "images must be"),
+        (lambda x: x[:3], "camera must hold 3"),
+        (lambda x: x[..., :20], r"camera\.hw"),
+        (lambda x: x * float("nan"), "finite"),
+        (torch.ones_like, "share no volume"),
+    ],
+)
+def test_views_that_cannot_be_used_are_refused_in_one_line(change, message):
+    camera = exact_scene.ring(8, 32)
+    with pytest.raises(ValueError, match=message):
+        from_views(change(exact_scene.on_white(exact_scene.picture(camera))), camera, QUICK)
