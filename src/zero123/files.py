@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,3 +44,17 @@ def writable_folder(folder: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise type(error)(f"cannot write into the folder {folder}: {error.strerror or error}") from error
     return folder
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Put the folder `new` where `folder` is or shall be; one that was there stays until the other is in its place."""
+    old = folder.with_name(f".{folder.name}-old-{secrets.token_hex(4)}")
+    if folder.exists():
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -32,10 +32,10 @@ class SamplingSettings:
     Attributes:
         steps: network evaluations per view; None for what suits the model.
         scale: guidance, 1 is off; None for what suits the model.
-        seed: view number v is drawn from seed + v, whatever the batch.
+        seed: same seed, same pictures, whatever the batch; a whole number, 0 or more.
         solver: "dpmpp_2m" (second order), "euler" (DDIM, eta 0) or "ancestral" (DDIM, eta 1).
         spacing: how the noise levels are spread; see `NoiseSchedule.sampling_sigmas`.
-        same_noise: all views start from the noise of the first, which makes neighbours agree better.
+        same_noise: all views are drawn from `seed`, which makes neighbours agree better; else view v from seed + v.
         batch: views per network call.
     """
 
@@ -54,6 +54,10 @@ class SamplingSettings:
             raise ValueError(f"scale must be in 0 to 100, got {self.scale}")
         if self.solver not in get_args(Solver):
             raise ValueError(f"solver must be one of {', '.join(get_args(Solver))}, got {self.solver!r}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be in 0 to 2^63 - 1, got {self.seed}")
+        if self.spacing not in get_args(Spacing):
+            raise ValueError(f"spacing must be one of {', '.join(get_args(Spacing))}, got {self.spacing!r}")
         if self.batch < 1:
             raise ValueError(f"batch must be at least 1, got {self.batch}")
 
@@ -102,10 +106,11 @@ class NovelViews:
 
         Raises:
             WeightsError: no such model, or something in it is missing, damaged or does not fit.
+            ValueError: no such device.
         """
         from zero123.models.pretrained import load_model
 
-        device = torch.device(device or default_device())
+        device = usable_device(device)
         dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
         return cls(load_model(name, dtype).to(device))
 
@@ -131,11 +136,11 @@ class NovelViews:
 
     def source(self, photo: Photo) -> OrbitPose:
         """Where the model believes the photo was taken from, (1,)."""
-        with torch.inference_mode():
+        with torch.no_grad():
             tokens, _ = self.model.look(self._pixels(photo))
             return self.model.estimate_source(tokens)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(
         self,
         photo: Photo,
@@ -155,26 +160,40 @@ class NovelViews:
 
         Returns:
             Pictures on white, (V, 3, S, S), in [0, 1], float32, on the CPU.
+
+        Raises:
+            ValueError: `relative` is not (V,) with V over 0, or `source` not (1,) or (V,).
         """
         settings = settings or SamplingSettings()
         model = self.model
+        if len(relative.shape) != 1 or not len(relative):
+            raise ValueError(f"relative must be (V,) with V over 0, got shape {tuple(relative.shape)}")
+        if source is not None:
+            source = _for_each(source, len(relative))
         tokens, latent = model.look(self._pixels(photo))
-        steps = settings.steps or model.settings.steps
-        chunks = range(0, len(relative), settings.batch)
+        source = model.estimate_source(tokens) if source is None else source
+        sigmas = model.schedule.sampling_sigmas(settings.steps or model.settings.steps, settings.spacing)
+        steps, chunks = len(sigmas) - 1, range(0, len(relative), settings.batch)
         total = steps * len(chunks)
         pictures = []
         for index, start in enumerate(chunks):
-            condition = model.join(tokens, latent, relative[start : start + settings.batch], source)
+            part = slice(start, start + settings.batch)
+            condition = model.join(tokens, latent, relative[part], source[part] if len(source) > 1 else source)
             report = None if progress is None else _reporter(progress, index * steps, total)
-            latents = self._sample(condition, settings, start, report)
+            latents = self._sample(condition, sigmas, settings, start, report)
             pictures.append(model.autoencoder.decode(latents.to(model.dtype)).float().clamp(0, 1).cpu())
         return torch.cat(pictures)
 
     def _sample(
-        self, condition: Condition, settings: SamplingSettings, first: int, report: Callable[[int, Tensor], None] | None
+        self,
+        condition: Condition,
+        sigmas: Tensor,
+        settings: SamplingSettings,
+        first: int,
+        report: Callable[[int, Tensor], None] | None,
     ) -> Tensor:
+        """Latents of the views number `first` and on, (B, C, h, w)."""
         model = self.model
-        sigmas = model.schedule.sampling_sigmas(settings.steps or model.settings.steps, settings.spacing)
         seeds = [settings.seed + (0 if settings.same_noise else first + v) for v in range(len(condition))]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         shape = (len(condition), *model.latent_shape)
@@ -191,6 +210,34 @@ class NovelViews:
 
     def _pixels(self, photo: Photo) -> Tensor:
         return photo.on_white[None].to(self.model.device, self.model.dtype)
+
+
+def _reporter(progress: Progress, before: int, total: int) -> Callable[[int, Tensor], None]:
+    """A sampler's callback that reports evaluations of all chunks."""
+    return lambda index, _: progress(before + index + 1, total)
+
+
+def _for_each(source: OrbitPose, count: int) -> OrbitPose:
+    """The photo's pose as (1,) or (count,)."""
+    if source.shape == ():
+        return OrbitPose(source.azimuth[None], source.elevation[None], source.radius[None])
+    if len(source.shape) != 1 or len(source) not in (1, count):
+        raise ValueError(f"source must be (1,) or ({count},), got shape {tuple(source.shape)}")
+    return source
+
+
+def usable_device(name: str | torch.device | None) -> torch.device:
+    """The device of that name, proven to work; None takes the fastest.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    try:
+        device = torch.device(name or default_device())
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device {str(name)!r} cannot be used on this machine; try cpu") from error
+    return device
 
 
 def default_device() -> str:
@@ -215,7 +262,7 @@ def relative_moves(
             if not abs(value) <= limits[name]:
                 raise ValueError(f"{name} must be a number from {-limits[name]:g} to {limits[name]:g}, got {value}")
     count = max(len(v) for v in lists.values())
-    if any(len(v) not in (1, count) for v in lists.values()):
+    if not count or any(len(v) not in (1, count) for v in lists.values()):
         lengths = ", ".join(f"{len(v)} {name}" for name, v in lists.items())
         raise ValueError(f"give one value for all views or one for each, got {lengths}")
     columns = [torch.tensor(list(v) * (count if len(v) == 1 else 1), dtype=torch.float32) for v in lists.values()]

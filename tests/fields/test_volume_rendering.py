@@ -61,7 +61,10 @@ def test_gradients_stay_finite_at_extreme_densities(raw):
 
 def test_rays_that_miss_the_box_see_only_the_background():
     field = VoxelField((4, 4, 4), box=((-0.5,) * 3, (0.5,) * 3))
-    origins, directions = torch.tensor([[2.0, 0.0, 0.9], [2.0, 0.0, 0.0]]), torch.tensor([[-1.0, 0.0, 0.0]]).repeat(2, 1)
+    origins, directions = (
+        torch.tensor([[2.0, 0.0, 0.9], [2.0, 0.0, 0.0]]),
+        torch.tensor([[-1.0, 0.0, 0.0]]).repeat(2, 1),
+    )
     seen = render(field, origins, directions, torch.tensor([0.2, 0.4, 0.6]), March(0.05, far_depth=7.0))
     assert seen.opacity[0] == 0
     assert seen.opacity[1] > 0.2
@@ -71,7 +74,9 @@ def test_rays_that_miss_the_box_see_only_the_background():
 
 def test_a_uniform_fog_dims_by_the_exponential_law():
     field = VoxelField((16, 16, 16), box=((-1.0,) * 3, (1.0,) * 3), density_shift=0.0)
-    seen = render(field, torch.tensor([[3.0, 0.01, 0.01]]), torch.tensor([[-1.0, 0.0, 0.0]]), torch.ones(3), March(0.005))
+    seen = render(
+        field, torch.tensor([[3.0, 0.01, 0.01]]), torch.tensor([[-1.0, 0.0, 0.0]]), torch.ones(3), March(0.005)
+    )
     assert float(seen.opacity.detach()) == pytest.approx(1 - math.exp(-2 * math.log(2)), abs=3e-3)
 
 

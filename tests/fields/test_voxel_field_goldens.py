@@ -41,7 +41,9 @@ def camera(pose, size=32):
 def render_pose(field, pose, size=32):
     background = z("vox.white_bg", (4, 32, 32))
     if size != 32:
-        background = torch.nn.functional.interpolate(background[None], (size, size), mode="bilinear", align_corners=False)[0]
+        background = torch.nn.functional.interpolate(
+            background[None], (size, size), mode="bilinear", align_corners=False
+        )[0]
     return render(field, *camera(pose, size).rays(), background.reshape(4, -1).T, March(0.05))
 
 

@@ -14,7 +14,9 @@ def ring(count=10, size=48, elevation_deg=10.0):
     """A ring of views and four from above; the first looks at the front."""
     azimuth = [360 / count * k for k in range(count)] + [45.0, 135.0, 225.0, 315.0]
     elevation = [elevation_deg] * count + [50.0] * 4
-    return Camera.from_orbit(OrbitPose.from_degrees(torch.tensor(azimuth), torch.tensor(elevation), 1.85), hw=(size, size))
+    return Camera.from_orbit(
+        OrbitPose.from_degrees(torch.tensor(azimuth), torch.tensor(elevation), 1.85), hw=(size, size)
+    )
 
 
 def inside(points):

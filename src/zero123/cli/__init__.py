@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import typer
 
@@ -13,8 +13,6 @@ from zero123.cli import data, picture, training
 
 app = typer.Typer(
     name="zero123",
-    help="From one picture of an object to its other views, and to a coloured 3D mesh. Works offline with the model `mini`.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -30,11 +28,18 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
 ) -> None:
-    """Options before the verb."""
+    """From one picture of an object to its other views, and to a coloured 3D mesh. Works offline with `mini`."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+# Newer typer carries its own click and exports no base class; this is the one of whichever click it uses.
+_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
 
 
 def main() -> NoReturn:
@@ -42,15 +47,11 @@ def main() -> NoReturn:
 
     Set ZERO123_DEBUG=1 to see where an error comes from.
     """
-    import click
-
     try:
         code = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        code = _fail("stopped", 130)
-    except click.ClickException as error:
+    except _UsageError as error:
         code = _fail(f"{error.format_message()} (see `zero123 --help`)", 2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         code = _fail("stopped", 130)
     except (ValueError, OSError, ImportError) as error:
         code = _fail(str(error), 2, error)

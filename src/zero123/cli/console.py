@@ -26,6 +26,7 @@ class Bars:
         self._names: dict[str, TaskID] = {}
 
     def __call__(self, done: int, total: int) -> None:
+        """Progress of the first stage."""
         self._progress.update(self._tasks[0], completed=done, total=total)
 
     def named(self, name: str, done: int, total: int) -> None:
@@ -50,7 +51,13 @@ def bar(*descriptions: str) -> Iterator[Bars]:
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         tasks = [progress.add_task(text, total=None) for text in descriptions]
-        yield Bars(progress, tasks)
+        try:
+            yield Bars(progress, tasks)
+        except BaseException:
+            progress.live.transient = True  # the error shall stand alone
+            for task in tasks:
+                progress.update(task, visible=False)
+            raise
         for task in tasks:
             shown = progress.tasks[tasks.index(task)]
             progress.update(task, total=shown.total or 1, completed=shown.total or 1)

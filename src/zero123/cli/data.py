@@ -12,7 +12,7 @@ from zero123.cli.console import bar, say
 if TYPE_CHECKING:
     from zero123.data.render.batch import Source
 
-app = typer.Typer(help="Render objects and prepare them for training.", no_args_is_help=True)
+app = typer.Typer(help="Render objects and prepare them for training.")
 
 Views = Annotated[int, typer.Option(min=2, max=1000, help="Pictures of each object.")]
 Size = Annotated[int, typer.Option(min=16, max=4096, help="Side of the pictures, pixels.")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -14,7 +14,7 @@ from zero123.cli.console import bar, say
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zero123.geometry.orbit import OrbitPose
+    from zero123.geometry.orbit import OrbitPose, RelativePose
     from zero123.pipeline import NovelViews, Photo, SamplingSettings
 
 Picture = Annotated[Path, typer.Argument(help="PNG, JPEG or WebP of one object.", show_default=False)]
@@ -108,8 +108,8 @@ def reconstruct(
     file = out or Path("out") / picture.stem / "model.glb"
     from zero123.meshes.export import FORMATS
 
-    if file.suffix.lower() not in FORMATS:
-        raise ValueError(f"{file}: a mesh file must end in {', '.join(FORMATS)}")
+    if file.suffix.lower() not in FORMATS or file.is_dir():
+        raise ValueError(f"{file}: must be a file whose name ends in {', '.join(FORMATS)}")
     work = _start(picture, file.parent, model, device, steps, scale, seed, background, photo_elevation_deg)
     work.reconstruct(file, faces)
     say(f"{file}, turning in {file.parent}/turntable.mp4")
@@ -151,7 +151,7 @@ class _Work:
     sampling: SamplingSettings
     source: OrbitPose | None
 
-    def draw(self, count: int, relative) -> Tensor:  # noqa: ANN001
+    def draw(self, count: int, relative: RelativePose) -> Tensor:
         """Views (count, 3, S, S) with a progress bar."""
         with bar(f"drawing {count} views") as update:
             return self.views(self.photo, relative, self.sampling, self.source, update)
@@ -204,7 +204,6 @@ def _start(
     from zero123.images import io
 
     image = io.load(picture)
-    folder = writable_folder(out or Path("out") / picture.stem)
     with bar("loading the model"):
         from zero123.pipeline import NovelViews, SamplingSettings
         from zero123.reconstruction.from_photo import source_at
@@ -212,7 +211,8 @@ def _start(
         sampling = SamplingSettings(steps=steps, scale=scale, seed=seed)
         source = None if photo_elevation_deg is None else source_at(photo_elevation_deg)
         views = NovelViews.from_pretrained(model, device)
-    photo = views.prepare(image, background)  # type: ignore[arg-type]  checked there
+    photo = views.prepare(image, cast(Any, background))  # checked there
+    folder = writable_folder(out or Path("out") / picture.stem)  # made once nothing else can be wrong
     io.save(folder / "mask.png", photo.mask)
     io.save(folder / "input.png", photo.rgba)
     matte = photo.matte

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zero123.data.view_set import ViewSet, ViewSetError
+from zero123.files import atomic_path
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.images.alpha import composite
 
@@ -44,16 +45,21 @@ class ViewCache:
 
     @classmethod
     def build(cls, views: str | Path, folder: str | Path, encode: Callable[[Tensor], Tensor]) -> ViewCache:
-        """Read every view set below `views`, encode pictures (B, 3, H, W) in [0, 1] with `encode`, write arrays to `folder`."""
+        """Read every view set below `views`, encode pictures (B, 3, H, W) in [0, 1], write arrays to `folder`."""
         sets = sorted(p for p in Path(views).iterdir() if p.is_dir() and not p.name.startswith("."))
         if not sets:
             raise ViewSetError(f"{views}: holds no view sets")
         images, latents, poses, first = [], [], [], [0]
         for path in sets:
             view_set = ViewSet.load(path)
+            if len(view_set) < 2:
+                raise ViewSetError(f"{path}: holds one view; a pair needs two")
+            if images and view_set.images.shape[-2:] != images[0].shape[-2:]:
+                raise ViewSetError(f"{path}: differs in size from {sets[0].name}; render all objects at one size")
             white = composite(view_set.images, torch.ones(3))
             images.append((white * 255).round().to(torch.uint8).numpy())
-            both = torch.stack((encode(white), encode(white.flip(-1))), dim=1)
+            with torch.no_grad():
+                both = torch.stack((encode(white), encode(white.flip(-1))), dim=1)
             latents.append(both.to(torch.float16).numpy())
             pose = view_set.camera.orbit()
             poses.append(torch.stack((pose.azimuth, pose.elevation, pose.radius), dim=-1).float().numpy())
@@ -63,7 +69,8 @@ class ViewCache:
         (folder / "first.npy").unlink(missing_ok=True)  # written last: its presence says that the others are whole
         for name, parts in (("images", images), ("latents", latents), ("poses", poses)):
             np.save(folder / f"{name}.npy", np.concatenate(parts))
-        np.save(folder / "first.npy", np.asarray(first, np.int64))
+        with atomic_path(folder / "first.npy") as temporary:
+            np.save(temporary, np.asarray(first, np.int64))
         return cls.open(folder)
 
 
@@ -99,6 +106,8 @@ class PairSampler:
     ) -> None:
         if len(caches) != len(weights) or not caches:
             raise ValueError(f"weights must be one per cache, got {len(weights)} for {len(caches)}")
+        if not (np.isfinite(weights).all() and min(weights) >= 0 and sum(weights) > 0):
+            raise ValueError(f"weights must be numbers from 0 up, not all 0, got {list(weights)}")
         self._caches = list(caches)
         self._share = np.asarray(weights, np.float64) / np.sum(weights)
         self._seed = seed

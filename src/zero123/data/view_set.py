@@ -1,4 +1,4 @@
-"""Pictures of one object and the cameras that took them, on disk as the original's renders are: `NNN.png` beside `NNN.npy`."""
+"""Pictures of one object and their cameras, on disk as the original's renders are: `NNN.png` beside `NNN.npy`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ViewSet:
             ViewSetError: no views, a picture without its camera, a camera of the wrong shape, sizes that differ.
         """
         folder = Path(folder)
-        pictures = sorted(folder.glob("[0-9]*.png"))
+        pictures = sorted(folder.glob("[0-9]*.png"), key=lambda path: (len(path.name), path.name))
         if not pictures:
             raise ViewSetError(f"{folder}: holds no views (expected 000.png with 000.npy, ...)")
         images, matrices = [], []

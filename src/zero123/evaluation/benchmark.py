@@ -27,7 +27,8 @@ class Protocol:
 
     Attributes:
         targets: views 1 to `targets` of each set are made from view 0, all at once, at the size the model works in.
-        known_source: the model is told where view 0 was taken from, as all methods with absolute cameras are; else it estimates.
+        known_source: the model is told where view 0 was taken from, as all methods with absolute cameras are; else it
+            estimates.
         sampling: how views are drawn.
     """
 
@@ -73,7 +74,7 @@ def evaluate(
     out: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Scores of many objects: means over objects; writes `scores.json` and a contact sheet of 12 objects, evenly chosen."""
+    """Mean scores over objects; writes `scores.json` and a contact sheet of 12 evenly chosen objects to `out`."""
     results = []
     for index, folder in enumerate(folders):
         results.append(evaluate_object(views, ViewSet.load(folder), folder.name, protocol))
@@ -96,7 +97,8 @@ def mean_scores(results: Sequence[ObjectResult]) -> dict[str, dict[str, float]]:
 
 def sheet(results: Sequence[ObjectResult], rows: int = 12, targets: int = 4) -> Tensor:
     """A row per object: input, then truth beside the model's view; objects evenly chosen from the list."""
-    chosen = [results[(2 * k + 1) * len(results) // (2 * rows)] for k in range(min(rows, len(results)))]
+    rows, targets = min(rows, len(results)), min(targets, len(results[0].pictures) // 2)
+    chosen = [results[(2 * k + 1) * len(results) // (2 * rows)] for k in range(rows)]
     pictures = torch.cat([r.pictures[: 1 + 2 * targets] for r in chosen])
     labels = (["input"] + ["truth", "ours"] * targets) * len(chosen)
     return contact_sheet(pictures, 1 + 2 * targets, labels)

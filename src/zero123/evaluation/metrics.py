@@ -13,7 +13,8 @@ def psnr(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
     """Peak signal to noise ratio, decibels, (B,), of pictures (B, 3, H, W) in [0, 1].
 
     Args:
-        image, truth: the pictures.
+        image: the pictures to judge.
+        truth: what they should be.
         mask: pixels that count, (B, 1, H, W) bool; None for all.
     """
     error = (image - truth).square().mean(1, keepdim=True)
@@ -40,14 +41,14 @@ def silhouette(image: Tensor) -> Tensor:
 
 
 def silhouette_iou(image: Tensor, mask: Tensor) -> Tensor:
-    """Intersection over union of the picture's silhouette and the true one (B, 1, H, W) bool; (B,), 1 where both are empty."""
+    """Overlap of the picture's silhouette and the true one (B, 1, H, W) bool: intersection over union, (B,)."""
     found = silhouette(image)
     union = (found | mask).flatten(1).sum(1)
     return torch.where(union > 0, (found & mask).flatten(1).sum(1) / union.clamp(min=1), 1.0)
 
 
 def all_metrics(image: Tensor, truth: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """Every metric of pictures on white (B, 3, H, W) against the truth and its silhouette (B, 1, H, W) bool; each (B,)."""
+    """Every metric, each (B,), of pictures on white (B, 3, H, W) against the truth and its mask (B, 1, H, W) bool."""
     return {
         "psnr": psnr(image, truth),
         "psnr_foreground": psnr(image, truth, mask),

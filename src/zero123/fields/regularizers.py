@@ -9,8 +9,8 @@ from torch import Tensor
 def emptiness(weights: Tensor, scale: float = 10.0) -> Tensor:
     """Reward for weights that are concentrated: mean of -w log(1 + scale w) / 2, at most 0.
 
-    Equation 14 of SJC (Wang et al., 2022, arXiv:2212.00774) as its code has it: the sign is negative, so that minimising it
-    rewards few strong samples.
+    Equation 14 of SJC (Wang et al., 2022, arXiv:2212.00774) as its code has it: the sign is negative, so that
+    minimising it rewards few strong samples.
 
     Args:
         weights: compositing weights of all samples, any shape.
@@ -35,7 +35,9 @@ def depth_smoothness(depth: Tensor) -> Tensor:
 
 def total_variation(grid: Tensor) -> Tensor:
     """Mean absolute difference of neighbouring voxels, averaged over the three directions; grid is (1, C, Z, Y, X)."""
-    differences = [(grid.narrow(k, 1, grid.shape[k] - 1) - grid.narrow(k, 0, grid.shape[k] - 1)).abs() for k in (2, 3, 4)]
+    differences = [
+        (grid.narrow(k, 1, grid.shape[k] - 1) - grid.narrow(k, 0, grid.shape[k] - 1)).abs() for k in (2, 3, 4)
+    ]
     return torch.stack([d.mean() for d in differences]).mean()
 
 

@@ -1,4 +1,4 @@
-"""Volume rendering as pure functions: rays against a box, the march, compositing, and a renderer that skips empty space."""
+"""Volume rendering as pure functions: rays against a box, compositing, and a march that skips empty space."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class March:
 
     Attributes:
         step: distance between samples, world units.
-        weight_threshold: colours are looked up only where a sample's weight exceeds this; the others count as zero colour.
+        weight_threshold: colours are looked up only where a sample's weight exceeds this; the others count as zero
+            colour.
         far_depth: distance given to what lies behind the field, world units.
     """
 
@@ -53,7 +54,8 @@ def ray_box(origins: Tensor, directions: Tensor, low: Tensor, high: Tensor) -> t
         high: highest corner, (3,).
 
     Returns:
-        Entry and exit distances in units of the direction's length, (N,) each, never negative; exit <= entry for a miss.
+        Entry and exit distances in units of the direction's length, (N,) each, never negative; exit <= entry for a
+        miss.
     """
     # A ray along a slab divides by zero: a tiny slope instead keeps the answer finite and on the right side.
     tiny = torch.finfo(directions.dtype).tiny ** 0.5
@@ -67,8 +69,8 @@ def ray_box(origins: Tensor, directions: Tensor, low: Tensor, high: Tensor) -> t
 def composite(optical: Tensor) -> tuple[Tensor, Tensor]:
     """Share of each sample and of the background in what a ray sees.
 
-    Equations 1 to 3 of Max, 1995, "Optical models for direct volume rendering", with alpha = 1 - exp(-optical); kept as sums
-    in the exponent, so that nothing divides by 1 - alpha and gradients stay finite for opaque samples.
+    Equations 1 to 3 of Max, 1995, "Optical models for direct volume rendering", with alpha = 1 - exp(-optical); kept
+    as sums in the exponent, so that nothing divides by 1 - alpha and gradients stay finite for opaque samples.
 
     Args:
         optical: density times step, at least 0, front to back, (N, K).
@@ -100,7 +102,8 @@ def render(
         background: colour behind the field, (C,) or (N, C).
         march: step and thresholds.
         span: distances (N,) between which to march; None for the field's box.
-        occupied: cells worth a look over the field's box, bool (Z, Y, X) of any resolution; elsewhere density counts as 0.
+        occupied: cells worth a look over the field's box, bool (Z, Y, X) of any resolution; elsewhere density counts
+            as 0.
         offset: where in the first step each ray starts, in [0, 1), (N,); None for 0.
     """
     near, far = ray_box(origins, directions, field.low, field.high) if span is None else span

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 
 class VoxelField(nn.Module):
-    """Density and colour anywhere in a box; the field of SJC (Wang et al., 2022, arXiv:2212.00774) with any number of channels.
+    """Density and colour anywhere in a box, as in SJC (Wang et al., 2022, arXiv:2212.00774), for any channel count.
 
-    The value of voxel (z, y, x) sits in the middle of its cell. Outside the box and within half a voxel of its border the
-    raw values fade to zero, as the original's do. Density is softplus(exp(log_gain) * raw + density_shift), per world unit.
+    The value of voxel (z, y, x) sits in the middle of its cell. Outside the box and within half a voxel of its border
+    the raw values fade to zero, as the original's do. Density is softplus(exp(log_gain) * raw + density_shift), per
+    world unit.
 
     Attributes:
         density: raw values, (1, 1, Z, Y, X).
@@ -87,7 +88,9 @@ class VoxelField(nn.Module):
         field = VoxelField(grid, self.colour.shape[1], box, self.density_shift, self.squash).to(self.density)
         for name in ("density", "colour"):
             values = getattr(self, name)
-            getattr(field, name).copy_(nn.functional.interpolate(values, size=grid, mode="trilinear", align_corners=False))
+            getattr(field, name).copy_(
+                nn.functional.interpolate(values, size=grid, mode="trilinear", align_corners=False)
+            )
         field.log_gain.copy_(self.log_gain)
         return field
 

@@ -1,0 +1,1 @@
+"""Where cameras stand, what they see, and the paths they take."""

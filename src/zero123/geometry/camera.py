@@ -20,7 +20,8 @@ _FLIP_YZ = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
 class Camera:
     """Pinhole cameras with square pixels and the principal point in the middle.
 
-    Axes are OpenCV's: x right, y down, z forward. Pixel centres are at +0.5. Depth is along z, ray distance along the ray.
+    Axes are OpenCV's: x right, y down, z forward. Pixel centres are at +0.5. Depth is along z, ray distance along the
+    ray.
 
     Attributes:
         world_from_camera: rigid transforms, (..., 4, 4), world units.
@@ -133,8 +134,8 @@ class Camera:
             points: (..., N, 3), world units.
 
         Returns:
-            Pixel coordinates (x, y), (..., N, 2), and depth along the camera's z axis, (..., N); only points of positive depth
-            are in front of the camera.
+            Pixel coordinates (x, y), (..., N, 2), and depth along the camera's z axis, (..., N); only points of
+            positive depth are in front of the camera.
         """
         camera = (points - self.position[..., None, :]) @ self.world_from_camera[..., :3, :3]
         depth = camera[..., 2]

@@ -1,4 +1,4 @@
-"""Where a camera stands when it looks at the object: azimuth, elevation, radius, and the move from one view to another."""
+"""Where a camera that looks at the object stands: azimuth, elevation, radius; and the move between two such places."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def random_views(
     elevation_range: tuple[float, float] = (-math.pi / 2, math.pi / 2),
     radius_range: tuple[float, float] = (1.5, 2.2),
 ) -> OrbitPose:
-    """Views uniform in area over a band of the sphere and uniform in radius, (count,); ranges in radians and world units."""
+    """Views uniform in area over a band of the sphere and in radius, (count,); ranges in radians and world units."""
     azimuth, height, radius = torch.rand(3, _at_least_one(count), generator=generator)
     low, high = (math.sin(e) for e in elevation_range)
     return OrbitPose(

@@ -1,0 +1,1 @@
+"""Triangle meshes: from fields, from files, to pictures and to files."""

@@ -15,6 +15,9 @@ from zero123.files import atomic_path
 from zero123.meshes.mesh import Mesh
 from zero123.meshes.surface import is_watertight
 
+FORMATS = (".glb", ".obj", ".ply", ".stl")
+"""Endings of the files that can be written."""
+
 _ARRAY_BUFFER, _ELEMENT_BUFFER = 34962, 34963
 _UNSIGNED_SHORT, _UNSIGNED_INT, _FLOAT = 5123, 5125, 5126
 
@@ -54,8 +57,8 @@ def linear_from_srgb(colours: NDArray[np.float32]) -> NDArray[np.float32]:
 def to_glb(mesh: Mesh) -> bytes:
     """A binary glTF 2.0 file with one mesh.
 
-    Vertex colours become COLOR_0 in linear light, as the standard has it; a texture is embedded as an sRGB PNG. The material is
-    fully rough and not metallic, and single-sided if the mesh is closed.
+    Vertex colours become COLOR_0 in linear light, as the standard has it; a texture is embedded as an sRGB PNG. The
+    material is fully rough and not metallic, and single-sided if the mesh is closed.
     """
     _not_empty(mesh)
     positions = gltf_axes(mesh.vertices)
@@ -129,7 +132,9 @@ def to_ply(mesh: Mesh) -> bytes:
 def to_stl(mesh: Mesh) -> bytes:
     """A binary STL file; it has no colours."""
     _not_empty(mesh)
-    triangles = np.zeros(len(mesh.faces), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
+    triangles = np.zeros(
+        len(mesh.faces), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")]
+    )
     triangles["normal"] = gltf_axes(mesh.face_normals())
     triangles["corners"] = gltf_axes(mesh.vertices)[mesh.faces]
     return b"zero123".ljust(80, b" ") + struct.pack("<I", len(triangles)) + triangles.tobytes()
@@ -163,7 +168,11 @@ class _Buffer:
 
     def glb(self, document: dict[str, object]) -> bytes:
         """The whole file."""
-        described = {"bufferViews": self.views, "accessors": self.accessors, "buffers": [{"byteLength": len(self.data)}]}
+        described = {
+            "bufferViews": self.views,
+            "accessors": self.accessors,
+            "buffers": [{"byteLength": len(self.data)}],
+        }
         text = json.dumps({**document, **described}, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 4)
         chunks = struct.pack("<I4s", len(text), b"JSON") + text
@@ -182,7 +191,7 @@ def _png(texture: NDArray[np.float32]) -> bytes:
 def _unit_normals(mesh: Mesh) -> NDArray[np.float32]:
     """Vertex normals, of length 1 even where the faces around a vertex cancel out: glTF allows no zero normal."""
     normals = mesh.vertex_normals()
-    return np.where(np.linalg.norm(normals, axis=-1, keepdims=True) > 0, normals, np.float32((0, 0, 1)))
+    return np.where(np.linalg.norm(normals, axis=-1, keepdims=True) > 0, normals, np.array((0, 0, 1), np.float32))
 
 
 def _not_empty(mesh: Mesh) -> None:

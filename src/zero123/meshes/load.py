@@ -22,7 +22,8 @@ class MeshError(ValueError):
 def load(path: str | Path) -> list[Mesh]:
     """The parts of an object, one per material, in the world frame (z up).
 
-    GLB, glTF and OBJ are taken to be +Y up, front +Z, and are turned; PLY and STL are taken as they are. Base colour only.
+    GLB, glTF and OBJ are taken to be +Y up, front +Z, and are turned; PLY and STL are taken as they are. Base colour
+    only.
 
     Raises:
         MeshError: no such file, a kind that is not read, or nothing to draw in it.
@@ -37,11 +38,14 @@ def load(path: str | Path) -> list[Mesh]:
     try:
         scene = trimesh.load_scene(path, process=False)
     except Exception as error:
-        raise MeshError(f"{path}: not a readable mesh ({type(error).__name__}: {error})") from error
+        reason = " ".join(str(error).split())  # some of the reader's messages have several lines
+        raise MeshError(f"{path}: not a readable mesh ({type(error).__name__}: {reason})") from error
     parts = []
     for node in scene.graph.nodes_geometry:
         world_from_part, name = scene.graph[node]
         if len(getattr(scene.geometry[name], "faces", ())):
+            if not np.isfinite(scene.geometry[name].vertices).all():
+                raise MeshError(f"{path}: holds points that are not finite numbers")
             parts.append(_part(scene.geometry[name], world_from_part, path.suffix.lower()))
     if not parts:
         raise MeshError(f"{path}: holds no triangles")
@@ -75,7 +79,7 @@ def _part(geometry: Any, world_from_part: NDArray[np.float64], suffix: str) -> M
 def _appearance(
     visual: Any, count: int, linear: bool
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None, NDArray[np.float32] | None]:
-    """Texture coordinates, texture and vertex colours (sRGB), each or None; `linear` says how the file stores vertex colours."""
+    """Texture coordinates, texture and vertex colours (sRGB) or None; `linear`: the file's vertex colours are light."""
     attribute = getattr(visual, "vertex_attributes", {})
     colours = None
     if "color" in attribute:

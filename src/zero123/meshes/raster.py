@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,8 @@ class Fragments:
 
     Attributes:
         face: index of the nearest face, -1 for none, (H, W).
-        barycentric: weights of the face's corners on the surface (perspective-correct), (H, W, 3); 0 where there is none.
+        barycentric: weights of the face's corners on the surface (perspective-correct), (H, W, 3); 0 where there is
+            none.
         depth: along the camera's z axis, world units, (H, W); infinite where there is none.
     """
 
@@ -36,15 +38,13 @@ def rasterise(mesh: Mesh, camera: Camera) -> Fragments:
     pixels, depth = camera.project(torch.from_numpy(mesh.vertices).to(camera.world_from_camera))
     corner = pixels.double().numpy()[mesh.faces]
     depths = depth.double().numpy()[mesh.faces]
-    seen = Fragments(
-        np.full((height, width), -1), np.zeros((height, width, 3)), np.full((height, width), np.inf)
-    )
+    seen = Fragments(np.full((height, width), -1), np.zeros((height, width, 3)), np.full((height, width), np.inf))
     low = np.clip(np.ceil(corner.min(axis=1) - 0.5), 0, (width, height)).astype(np.int64)
     high = np.clip(np.floor(corner.max(axis=1) - 0.5) + 1, 0, (width, height)).astype(np.int64)
     sides = np.maximum(high - low, 0) * (depths.min(axis=1) > 1e-6)[:, None]
     faces = np.nonzero(sides.prod(axis=1))[0]
     ends = np.cumsum(sides[faces].prod(axis=1))
-    batches = np.searchsorted(ends, np.arange(_BATCH, ends[-1], _BATCH)) if len(ends) else []
+    batches: Any = np.searchsorted(ends, np.arange(_BATCH, ends[-1], _BATCH)) if len(ends) else []
     for batch in np.split(faces, batches):
         _draw(batch, low, sides, corner, depths, seen)
     return seen

@@ -68,7 +68,7 @@ def parts(mesh: Mesh) -> NDArray[np.int64]:
 
 
 def keep_large_parts(mesh: Mesh, share: float = 0.02) -> Mesh:
-    """The outer surfaces whose volume is at least `share` of the largest part's; specks and inner cavities are dropped."""
+    """The outer surfaces with at least `share` of the largest part's volume; specks and cavities are dropped."""
     part = parts(mesh)
     sizes = np.array([volume(_faces_only(mesh, part == k)) if k in part else 0.0 for k in range(part.max() + 1)])
     return _without_unused(_faces_only(mesh, (sizes >= share * sizes.max())[part]))
@@ -103,8 +103,8 @@ def smooth(mesh: Mesh, rounds: int = 10, inwards: float = 0.5, outwards: float =
 def decimate(mesh: Mesh, faces: int) -> Mesh:
     """At most about `faces` triangles by quadric error (Garland and Heckbert, 1997); colours are dropped.
 
-    The fast routine may tear a closed mesh where it hurries; then it is asked to take more care, and only if that is in vain
-    too a mesh with small tears comes back.
+    The fast routine may tear a closed mesh where it hurries; then it is asked to take more care, and only if that is
+    in vain too a mesh with small tears comes back.
     """
     import fast_simplification
 

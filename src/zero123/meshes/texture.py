@@ -13,7 +13,7 @@ from zero123.meshes.raster import rasterise
 
 
 def visible_vertices(mesh: Mesh, camera: Camera, tolerance: float = 0.01) -> NDArray[np.float32]:
-    """How squarely one camera sees each vertex: the cosine between normal and line of sight, 0 where it is hidden, (N,).
+    """How squarely a camera sees each vertex: cosine between normal and line of sight, 0 where hidden, (N,).
 
     Args:
         mesh: the mesh.
@@ -40,7 +40,8 @@ def visible_vertices(mesh: Mesh, camera: Camera, tolerance: float = 0.01) -> NDA
 def project_colours(mesh: Mesh, picture: Tensor, camera: Camera, strength: float = 1.0, margin: float = 1.5) -> Mesh:
     """The mesh with the colours of a picture where that picture saw it, blended by view angle into the colours it has.
 
-    Grazing surfaces and those near the outline keep their colours: there a small error of the shape would paint background.
+    Grazing surfaces and those near the outline keep their colours: there a small error of the shape would paint
+    background.
 
     Args:
         mesh: with vertex colours.

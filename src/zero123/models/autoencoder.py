@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Generator, Tensor, nn
 
 from zero123.models.patch_codec import PatchCodec
@@ -14,12 +16,13 @@ class Autoencoder(nn.Module):
         network: diffusers' `AutoencoderKL`, or our `PatchCodec`.
         scale: diffused latents are the network's latents times this (0.18215 in Stable Diffusion; Rombach et al., 2022,
             arXiv:2112.10752, section D.1).
-        scale_condition: whether the input picture's latents, which condition the network, are scaled too. Zero-1-to-3's are not.
+        scale_condition: whether the input picture's latents, which condition the network, are scaled too.
+            Zero-1-to-3's are not.
     """
 
     def __init__(self, network: nn.Module, scale: float, scale_condition: bool) -> None:
         super().__init__()
-        self.network = network
+        self.network: Any = network
         self.scale = scale
         self.scale_condition = scale_condition
 

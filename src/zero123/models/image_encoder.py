@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,15 +19,15 @@ class ImageEncoder(nn.Module):
 
     Args:
         network: transformers' `CLIPVisionModelWithProjection`, of any size.
-        tokens: "pooled" for the one projected class token the released weights use; "grid" for one token per patch, which lets
-            cross-attention look somewhere.
+        tokens: "pooled" for the one projected class token the released weights use; "grid" for one token per patch,
+            which lets cross-attention look somewhere.
     """
 
     def __init__(self, network: nn.Module, tokens: Tokens) -> None:
         super().__init__()
         if tokens not in ("pooled", "grid"):
             raise ValueError(f"tokens must be 'pooled' or 'grid', got {tokens!r}")
-        self.network = network
+        self.network: Any = network
         self.tokens = tokens
 
     @property

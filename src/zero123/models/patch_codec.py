@@ -1,4 +1,4 @@
-"""A small autoencoder for small models: patches in a fixed linear basis, and a learned residual that sharpens the decoded picture."""
+"""A small autoencoder: patches in a fixed linear basis, and a learned residual that sharpens the decoded picture."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from torch.nn import functional as F
 _WHITE = 1.0
 
 
-class PatchCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class PatchCodec(ModelMixin, ConfigMixin):
     """Pixels in [-1, 1] to latents and back.
 
-    The encoder is linear: each `patch` x `patch` block of pixels, less white, in a basis of orthonormal patches (their principal
-    components), each coefficient divided by its `spread`. So colour is exact from the first step of training, latents are
-    uncorrelated, and white background is 0. The decoder adds what a small network predicts to the linear inverse.
+    The encoder is linear: each `patch` x `patch` block of pixels, less white, in a basis of orthonormal patches
+    (their principal components), each coefficient divided by its `spread`. So colour is exact from the first step of
+    training, latents are uncorrelated, and white background is 0. The decoder adds what a small network predicts to
+    the linear inverse.
 
     Args:
         patch: side of a patch, pixels.
@@ -78,6 +79,8 @@ class PatchCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         patches = F.pixel_unshuffle(pixels - _WHITE, self.config.patch).permute(0, 2, 3, 1).flatten(0, 2)
         patches = patches[patches.abs().amax(1) > 0.02].double()
+        if len(patches) < self.config.latent_channels:
+            raise ValueError(f"pixels must show {self.config.latent_channels} patches or more, got {len(patches)}")
         second_moment = patches.T @ patches / len(patches)
         variance, vectors = torch.linalg.eigh(second_moment)
         order = variance.argsort(descending=True)[: self.config.latent_channels]

@@ -15,10 +15,10 @@ RADIUS = 1.85
 
 
 def pose_vector(relative: RelativePose) -> Tensor:
-    """The four numbers of Zero-1-to-3: change of polar angle, sine and cosine of the change of azimuth, change of radius, (..., 4).
+    """The four numbers of Zero-1-to-3: polar angle, sine and cosine of azimuth, radius, all as changes, (..., 4).
 
-    The polar angle is measured from straight above, so its change is minus that of the elevation. Section 3.2 of Liu et al., 2023
-    (arXiv:2303.11328).
+    The polar angle is measured from straight above, so its change is minus that of the elevation. Section 3.2 of Liu
+    et al., 2023 (arXiv:2303.11328).
     """
     return torch.stack(
         (-relative.elevation, torch.sin(relative.azimuth), torch.cos(relative.azimuth), relative.radius), dim=-1
@@ -26,15 +26,15 @@ def pose_vector(relative: RelativePose) -> Tensor:
 
 
 def source_vector(source: OrbitPose) -> Tensor:
-    """What is known of the input camera itself: sine and cosine of its elevation, its radius from the usual one, (..., 3)."""
+    """The input camera itself: sine and cosine of its elevation, its radius less the usual one, (..., 3)."""
     return torch.stack((torch.sin(source.elevation), torch.cos(source.elevation), source.radius - RADIUS), dim=-1)
 
 
 def ray_map(source: OrbitPose, relative: RelativePose, hw: tuple[int, int]) -> Tensor:
     """The target's rays as the input camera sees them, Plücker coordinates, (B, 6, h, w).
 
-    Direction d and moment o x d in the input camera's axes. The epipolar line of a target pixel in the input picture is the set of
-    input rays r with r . moment = 0, so attention can find it by a product.
+    Direction d and moment o x d in the input camera's axes. The epipolar line of a target pixel in the input picture
+    is the set of input rays r with r . moment = 0, so attention can find it by a product.
 
     Args:
         source: pose of the input camera, (B,); its azimuth does not matter.
@@ -52,7 +52,8 @@ def ray_map(source: OrbitPose, relative: RelativePose, hw: tuple[int, int]) -> T
 class PoseConditioning(nn.Module):
     """Image tokens and pose joined to the context of cross-attention: the paper's `cc_projection`.
 
-    One linear layer on [token; pose], which starts as the identity on the token. Section 3.2 of Liu et al., 2023 (arXiv:2303.11328).
+    One linear layer on [token; pose], which starts as the identity on the token. Section 3.2 of Liu et al., 2023
+    (arXiv:2303.11328).
 
     Args:
         token_width: length of an image token, D.

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from zero123.diffusion.schedule import NoiseSchedule
+from zero123.files import replace_folder
 from zero123.models.autoencoder import Autoencoder
 from zero123.models.image_encoder import ImageEncoder
 from zero123.models.patch_codec import PatchCodec, is_patch_codec
@@ -31,7 +32,6 @@ from zero123.models.weights import (
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 """Models that came with the package, one folder each."""
 
-_CHECKPOINTS = (".ckpt", ".pt", ".bin", ".safetensors")
 _SHARD_BYTES = 16 * 2**20
 
 
@@ -46,7 +46,7 @@ def load_model(name: str | Path, dtype: torch.dtype = torch.float32) -> ViewMode
         WeightsError: no such model, or something in it is missing, damaged or does not fit.
     """
     path = Path(name)
-    if path.is_file() and path.suffix in _CHECKPOINTS:
+    if path.is_file():
         return _from_checkpoint(path, dtype)
     if path.is_dir():
         return _from_folder(path, dtype)
@@ -88,11 +88,7 @@ def save_model(model: ViewModel, folder: str | Path, dtype: torch.dtype | None =
         for extra in ("README.md", "ATTRIBUTION.md"):  # a model card outlives a new version of the weights
             if (folder / extra).is_file():
                 shutil.copy2(folder / extra, unfinished / extra)
-        old = folder.with_name(f".{folder.name}-old")
-        if folder.exists():
-            folder.rename(old)
-        unfinished.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        replace_folder(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -139,7 +135,10 @@ def _from_folder(folder: Path, dtype: torch.dtype) -> ViewModel:
     known = {f.name for f in fields(ViewModelSettings)}
     if unknown := sorted(set(given) - known):
         raise WeightsError(f"{folder / 'model_index.json'}: unknown setting {unknown[0]!r}; made by a newer version?")
-    settings = ViewModelSettings(**given)
+    try:
+        settings = ViewModelSettings(**given)
+    except ValueError as error:
+        raise WeightsError(f"{folder / 'model_index.json'}: {error}") from error
     codec = PatchCodec if is_patch_codec(read_json(folder / "vae" / "config.json")) else AutoencoderKL
     parts = {"unet": UNet2DConditionModel, "vae": codec, "image_encoder": CLIPVisionModelWithProjection}
     loaded: dict[str, Any] = {k: load_component(folder / k, cls, k, dtype=dtype) for k, cls in parts.items()}
@@ -173,13 +172,9 @@ def _from_checkpoint(path: Path, dtype: torch.dtype) -> ViewModel:
 def _assemble(
     unet: nn.Module, vae: nn.Module, encoder: nn.Module, pose: Any, head: Any, settings: ViewModelSettings
 ) -> ViewModel:
-    model = ViewModel(
-        unet,
-        Autoencoder(vae, settings.latent_scale, settings.scale_condition),
-        ImageEncoder(encoder, settings.tokens),
-        pose,
-        head,
-        settings,
-        NoiseSchedule.stable_diffusion(),
-    )
-    return model.eval()
+    autoencoder = Autoencoder(vae, settings.latent_scale, settings.scale_condition)
+    parts = autoencoder, ImageEncoder(encoder, settings.tokens), pose, head
+    try:
+        return ViewModel(unet, *parts, settings, NoiseSchedule.stable_diffusion()).eval()
+    except ValueError as error:
+        raise WeightsError(f"{settings.name}: the networks do not go together: {error}") from error

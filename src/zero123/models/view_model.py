@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +27,8 @@ class ViewModelSettings:
         prediction: what the UNet predicts.
         tokens: the image encoder's output, one pooled token or a grid.
         rays: the UNet also gets the target's rays in the input camera's frame, 6 channels.
-        null_projected: a token dropped in training still passes the pose conditioning, as in Zero-1-to-3; else it is zero, as in sampling.
+        null_projected: a token dropped in training still passes the pose conditioning, as in Zero-1-to-3; else it is
+            zero, as in sampling.
         latent_scale: diffused latents are the autoencoder's times this.
         scale_condition: the input picture's latents are scaled too.
         foreground_fraction: longest side of the object over the picture's side, as the model knows objects.
@@ -50,6 +53,20 @@ class ViewModelSettings:
     name: str = "zero123"
     licence: str = "unknown; see where the weights came from"
 
+    def __post_init__(self) -> None:
+        if self.prediction not in get_args(Prediction):
+            raise ValueError(f"prediction must be one of {', '.join(get_args(Prediction))}, got {self.prediction!r}")
+        if self.tokens not in get_args(Tokens):
+            raise ValueError(f"tokens must be one of {', '.join(get_args(Tokens))}, got {self.tokens!r}")
+        for name, low, high in (("image_size", 1, 4096), ("steps", 1, 1000)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not low <= value <= high:
+                raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+        for name, high in (("latent_scale", math.inf), ("foreground_fraction", 1.0), ("scale", 100.0)):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 < value <= high or math.isinf(value):
+                raise ValueError(f"{name} must be a number over 0 and at most {high:g}, got {value!r}")
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -70,12 +87,10 @@ class Condition:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def _map(self, function) -> Condition:  # noqa: ANN001
-        changed = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Condition(**{k: None if v is None else function(v) for k, v in changed.items()})
-
     def __getitem__(self, index: slice | Tensor) -> Condition:
-        return self._map(lambda value: value[index])
+        own: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        chosen: dict[str, Any] = {k: None if v is None else v[index] for k, v in own.items()}
+        return Condition(**chosen)
 
     def without_image(self) -> Condition:
         """The same poses of nothing in particular: the unconditional side of guidance."""
@@ -83,8 +98,9 @@ class Condition:
 
     def join(self, other: Condition) -> Condition:
         """Both conditions, one behind the other along the batch."""
-        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
-        return Condition(**{k: None if a is None else torch.cat((a, b)) for k, (a, b) in pairs.items()})
+        pairs: dict[str, Any] = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        joined: dict[str, Any] = {k: None if a is None else torch.cat((a, b)) for k, (a, b) in pairs.items()}
+        return Condition(**joined)
 
 
 class ViewModel(nn.Module):
@@ -111,7 +127,7 @@ class ViewModel(nn.Module):
         schedule: NoiseSchedule | None = None,
     ) -> None:
         super().__init__()
-        self.unet = unet
+        self.unet: Any = unet
         self.autoencoder = autoencoder
         self.image_encoder = image_encoder
         self.pose_conditioning = pose_conditioning
@@ -120,6 +136,19 @@ class ViewModel(nn.Module):
         self.schedule = schedule or NoiseSchedule.stable_diffusion()
         if (settings.rays or pose_conditioning.absolute) and elevation_head is None:
             raise ValueError("elevation_head must be given where the model takes the input elevation, got None")
+        self._check_widths()
+
+    def _check_widths(self) -> None:
+        channels = 2 * self.autoencoder.channels + (6 if self.settings.rays else 0)
+        if self.unet.config.in_channels != channels:
+            raise ValueError(f"unet must take {channels} channels, takes {self.unet.config.in_channels}")
+        widths = {
+            "image_encoder gives": self.image_encoder.width,
+            "pose_conditioning takes": self.pose_conditioning.config["token_width"],
+            "unet takes": self.unet.config.cross_attention_dim,
+        }
+        if len(set(widths.values())) > 1:
+            raise ValueError(f"tokens must have one width: {', '.join(f'{k} {v}' for k, v in widths.items())}")
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -182,12 +211,15 @@ class ViewModel(nn.Module):
         """Photo and poses together.
 
         Args:
-            tokens, latent: as `look` gives them, for one photo or for B.
+            tokens: as `look` gives them, for one photo or for B.
+            latent: likewise.
             relative: moves, (B,).
             source: as for `condition`.
             drop: for training, which photos' tokens and latents to withhold, (B, 2) bool.
         """
         count = len(relative)
+        if len(tokens) not in (1, count):
+            raise ValueError(f"photos must be 1 or one for each of {count} moves, got {len(tokens)}")
         if source is None:
             source = self.estimate_source(tokens)
         relative = RelativePose(*(v.to(latent.device, torch.float32) for v in vars(relative).values()))
@@ -200,7 +232,7 @@ class ViewModel(nn.Module):
         if drop is not None:
             context = context if self.settings.null_projected else context * ~drop[:, :1, None]
             latent = latent * ~drop[:, 1:, None, None]
-        rays = ray_map(source, relative, latent.shape[-2:]) if self.settings.rays else None
+        rays = ray_map(source, relative, (latent.shape[-2], latent.shape[-1])) if self.settings.rays else None
         return Condition(context, latent, rays, pose if self.unet.config.class_embed_type else None)
 
     def estimate_source(self, tokens: Tensor) -> OrbitPose:

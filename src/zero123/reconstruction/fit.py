@@ -43,7 +43,7 @@ class FitSettings:
     learning_rate: float = 0.15
     silhouette_weight: float = 1.0
     density_smoothness: float = 0.2
-    colour_smoothness: float = 0.02
+    colour_smoothness: float = 0.05
     entropy_weight: float = 0.01
     input_weight: float = 4.0
     seconds: float | None = None
@@ -80,7 +80,9 @@ class Rays:
         return Rays(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
 
-def gather_rays(images: Tensor, alpha: Tensor, confidence: Tensor, camera: Camera, hull: Hull, occupied: Tensor) -> Rays:
+def gather_rays(
+    images: Tensor, alpha: Tensor, confidence: Tensor, camera: Camera, hull: Hull, occupied: Tensor
+) -> Rays:
     """The rays of all views that meet marked cells.
 
     Args:
@@ -148,7 +150,7 @@ DENSITY_UNIT = 2.0
 """Optical thickness of one voxel whose raw density is 1."""
 
 SMOOTH_EVERY = 4
-"""Steps between looks at the smoothness of the whole grid, which costs as much as the rays; each then counts as many times."""
+"""Steps between looks at the smoothness of the whole grid, which is dear; each then counts as many times."""
 
 
 def fit(
@@ -178,7 +180,9 @@ def fit(
             occupied = near_surface(field, rays, occupied)
             rays = narrowed(rays, occupied, hull)
             field = field.resized((grid,) * 3)
-        optimizer = torch.optim.Adam((field.density, field.colour), lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
+        optimizer = torch.optim.Adam(
+            (field.density, field.colour), lr=settings.learning_rate, betas=(0.9, 0.95), fused=True
+        )
         error = hull.votes.new_zeros(2, len(weights))
         for step in range(steps):
             late = settings.seconds is not None and time.monotonic() - started > settings.seconds
@@ -212,11 +216,15 @@ def _loss(
     """The loss of one step and the plain error of each ray."""
     offset = torch.rand(len(batch.view), generator=generator).to(batch.colour)
     span, march = (batch.near, batch.far), March(field.voxel, 1e-3)
-    white = torch.ones_like(batch.colour[0])
-    seen = render(field, batch.origins, batch.directions, white, march, span, occupied, offset)
+    # Before white alone, white paint would pass for empty space wherever silhouettes disagree;
+    # before changing colours it does not.
+    anything = torch.rand(batch.colour.shape, generator=generator).to(batch.colour)
+    behind = torch.where(batch.confidence[:, None] < 1, 1.0, anything)
+    target = batch.colour + (behind - 1) * (1 - batch.alpha[:, None])
+    seen = render(field, batch.origins, batch.directions, behind, march, span, occupied, offset)
     trusted = weights[batch.view] * torch.where(batch.view == 0, settings.input_weight, 1.0)
     # Absolute differences: where views disagree the median wins, not a blur of all.
-    colour = _robust(seen.colour - batch.colour).mean(dim=-1)
+    colour = _robust(seen.colour - target).mean(dim=-1)
     shape = _robust(seen.opacity - batch.alpha) * batch.confidence
     data = (trusted * (colour + settings.silhouette_weight * shape)).sum() / trusted.sum().clamp(min=1e-6)
     loss = data + settings.entropy_weight * done / sum(settings.steps) * opacity_entropy(seen.opacity)

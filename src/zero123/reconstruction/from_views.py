@@ -25,8 +25,10 @@ class ReconstructionSettings:
     Attributes:
         hull: how outlines are put together.
         fit: how the field is fitted.
-        picture_size: views are brought to this height for the fit, pixels; the input keeps its sharpness for the colours.
-        level: raw density at the surface, in (-1, 1); one voxel of 0.35 blocks half of a ray, and blurring costs a little.
+        picture_size: views are brought to this height for the fit, pixels; the input keeps its sharpness for the
+            colours.
+        level: raw density at the surface, in (-1, 1); one voxel of 0.35 blocks half of a ray, and blurring costs a
+            little.
         blur: of the density before the surface is taken, voxels (standard deviation); closes pinholes.
         faces: triangles of the mesh, at most about this many.
         smallest_part: parts below this share of the largest part's volume are dropped.
@@ -119,8 +121,8 @@ def mesh_from_field(found: VoxelField, occupied: Tensor, settings: Reconstructio
 def surface_colours(found: VoxelField, mesh: Mesh, samples: int = 7) -> np.ndarray:
     """What one sees of the field when one looks straight down at each vertex, (N, 3), in [0, 1].
 
-    Light is gathered from 1.5 voxels above the surface to 1.5 below, as the renders of the fit did; reading the colour at the
-    vertex alone would mix in voxels that no ray ever saw.
+    Light is gathered from 1.5 voxels above the surface to 1.5 below, as the renders of the fit did; reading the
+    colour at the vertex alone would mix in voxels that no ray ever saw.
     """
     points = torch.from_numpy(mesh.vertices).to(found.low)
     normals = torch.from_numpy(mesh.vertex_normals()).to(found.low)
@@ -147,7 +149,7 @@ def _check(images: Tensor, camera: Camera) -> None:
 
 
 def _shrunk(images: Tensor, camera: Camera, height: int) -> tuple[Tensor, Camera]:
-    """Images and cameras at a smaller size; as they are if they are small enough. Colours are averaged by their alpha."""
+    """Images and cameras at no more than this height; colours are averaged by their alpha."""
     if camera.hw[0] <= height:
         return images, camera
     hw = (height, round(height * camera.hw[1] / camera.hw[0]))

@@ -55,8 +55,8 @@ class Hull:
 def silhouettes(images: Tensor) -> tuple[Tensor, Tensor]:
     """Where the object is in pictures on white, and how sure that is.
 
-    Colours near white that touch the frame are background. White areas enclosed by the object may be holes or white paint:
-    they count as background with little confidence. With an alpha channel, alpha is the answer.
+    Colours near white that touch the frame are background. White areas enclosed by the object may be holes or white
+    paint: they count as background with little confidence. With an alpha channel, alpha is the answer.
 
     Args:
         images: (V, 3, H, W) on white or (V, 4, H, W) with straight alpha, in [0, 1].
@@ -89,7 +89,8 @@ def _connected_to_frame(free: Tensor) -> Tensor:
 def count_votes(alpha: Tensor, camera: Camera, points: Tensor, shifts: Tensor, weights: Tensor) -> Tensor:
     """Weighted share of the views in whose silhouette each point lies.
 
-    Views that do not show a point have no vote, but points that less than half of the views show cannot reach a full share.
+    Views that do not show a point have no vote, but points that less than half of the views show cannot reach a full
+    share.
 
     Args:
         alpha: silhouettes, (V, H, W).
@@ -155,9 +156,10 @@ def overlap(a: Tensor, b: Tensor) -> Tensor:
 
 
 def trust(error: Tensor) -> Tensor:
-    """Weights in [0, 1] that fall for views whose error stands out from the others'; the first view is always trusted, (V,).
+    """Weights in [0, 1] that fall for views whose error stands out; the first view is always trusted, (V,).
 
-    A Gaussian of the error beyond the median, in units of the median (0.05 at least): views of usual error keep their weight.
+    A Gaussian of the error beyond the median, in units of the median (0.05 at least): views of usual error keep their
+    weight.
     """
     usual = error.median().clamp(min=0.05)
     weights = torch.exp(-(((error - usual).clamp(min=0) / usual) ** 2))
@@ -193,9 +195,10 @@ def voted_hull(alpha: Tensor, camera: Camera, settings: HullSettings) -> Hull:
         limit = round(settings.shift * small[1])
         moved = displacement(coarse, expected, limit)
         moved[0] = 0
-        aligned = torch.stack([torch.roll(p, (-int(y), -int(x)), (0, 1)) for p, (x, y) in zip(coarse, moved, strict=True)])
+        aligned = torch.stack(
+            [torch.roll(p, (-int(y), -int(x)), (0, 1)) for p, (x, y) in zip(coarse, moved, strict=True)]
+        )
         weights = trust(1 - overlap(aligned, expected))
-        # A view that is wrong has no place: moving it to meet the others would only make it look better.
         shifts = moved * scale
     votes = count_votes(alpha, camera, points, shifts, weights).reshape(grid)
     return _tight(votes, low, high, alpha, camera, shifts, weights, settings)

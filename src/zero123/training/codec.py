@@ -22,7 +22,8 @@ class CodecSettings:
 
     Attributes:
         steps, batch, learning_rate: Adam with a cosine fall to 0.
-        noise: standard deviation of noise on the latents, so that the decoder forgives a diffusion model's small errors.
+        noise: standard deviation of noise on the latents, so that the decoder forgives a diffusion model's small
+            errors.
         foreground: weight of the object's pixels; the background's is 1.
         edges: weight of the error of neighbouring pixels' differences, which keeps edges sharp.
         precision: accelerate's.
@@ -75,7 +76,7 @@ def train_codec(
     generator = torch.Generator().manual_seed(settings.seed)
     total = 0.0
     for step in range(1, settings.steps + 1):
-        rows = np.sort(numbers.choice(len(images), settings.batch, replace=False))
+        rows = np.sort(numbers.choice(len(images), min(settings.batch, len(images)), replace=False))
         truth = torch.from_numpy(images[rows]).float().to(accelerator.device) / 127.5 - 1
         with accelerator.autocast():
             latents = codec.encode(truth)

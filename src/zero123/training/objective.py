@@ -22,8 +22,8 @@ class ObjectiveSettings:
         drop_jointly: tokens and latent are always dropped together, with probability 2u.
         weighting: of the noise levels.
         elevation_weight: of the elevation head's squared error, radians; 0 leaves the head untrained.
-        elevation_jitter: standard deviation of the error put on the input elevation the model is told, radians, since in use it
-            is an estimate.
+        elevation_jitter: standard deviation of the error put on the input elevation the model is told, radians, since
+            in use it is an estimate.
     """
 
     drop: float = 0.05
@@ -36,8 +36,8 @@ class ObjectiveSettings:
 class Objective(nn.Module):
     """The training loss as a module, so that accelerate can wrap it for several devices.
 
-    Section 3.2 of Liu et al., 2023 (arXiv:2303.11328); dropout for guidance as its code draws it: one uniform number r per sample,
-    tokens dropped where r < 2u, latent where u <= r < 3u.
+    Section 3.2 of Liu et al., 2023 (arXiv:2303.11328); dropout for guidance as its code draws it: one uniform number
+    r per sample, tokens dropped where r < 2u, latent where u <= r < 3u.
     """
 
     def __init__(self, model: ViewModel, settings: ObjectiveSettings) -> None:

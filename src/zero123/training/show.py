@@ -15,7 +15,7 @@ from zero123.pipeline import NovelViews, Photo, SamplingSettings
 
 
 class SampleSheet:
-    """Draws fixed training pairs with the model as it is: input, truth as the autoencoder shows it, and the model's view.
+    """Draws fixed training pairs: input, truth as the autoencoder shows it, and the view of the model as it is.
 
     Args:
         sampler: where the pairs come from.

@@ -51,11 +51,13 @@ def save_state(
     A checkpoint is written under a temporary name and renamed, so one that has its name is whole.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for half in folder.glob(".step-*"):  # of a run that was killed while it saved
+        shutil.rmtree(half, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=".step-", dir=folder))
     try:
         trained = {k: p.detach().contiguous() for k, p in module.named_parameters() if p.requires_grad}
         save_file(trained, temporary / "weights.safetensors")
-        save_file(ema.shadow, temporary / "ema.safetensors")
+        save_file({k: v.contiguous() for k, v in ema.shadow.items()}, temporary / "ema.safetensors")
         save_file(_flatten(optimiser), temporary / "optimiser.safetensors")
         (temporary / "state.json").write_text(json.dumps({"step": step, "ema_updates": ema.updates}), encoding="utf-8")
         for path in temporary.iterdir():
@@ -109,16 +111,14 @@ def _flatten(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _unflatten(optimiser: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
-    by_index: dict[int, dict[str, Tensor]] = {}
+    by_position: dict[str, dict[str, Tensor]] = {}
     for key, value in flat.items():
-        index, name = key.split(".", 1)
-        by_index.setdefault(int(index), {})[name] = value
+        position, name = key.split(".", 1)
+        by_position.setdefault(position, {})[name] = value
     for index, parameter in enumerate(_ordered_parameters(optimiser)):
-        if index in by_index:
-            moved = {
-                k: v if k == "step" and v.ndim == 0 else v.to(parameter.device) for k, v in by_index[index].items()
-            }
-            optimiser.state[parameter] = moved
+        own = by_position.get(str(index), {})
+        # AdamW counts its steps on the CPU
+        optimiser.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in own.items()}
 
 
 def _to_disk(path: Path) -> None:

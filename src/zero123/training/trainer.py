@@ -99,7 +99,9 @@ def train(
     """
     folder = Path(folder)
     accelerator = Accelerator(mixed_precision=settings.precision, gradient_accumulation_steps=settings.accumulate)
-    model.to(accelerator.device)
+    model.to(accelerator.device).train()
+    if accelerator.device.type == "cpu":
+        _suit_cpu(model)
     optimiser = _optimiser(model, settings)
     objective, optimiser = accelerator.prepare(Objective(model, settings.objective), optimiser)
     ema = Ema(model, settings.ema)
@@ -123,7 +125,16 @@ def train(
         if show is not None and settings.sample_every and (last or (step + 1) % settings.sample_every == 0):
             _show_average(show, model, ema, step + 1, folder / "samples")
     ema.copy_to(model)
-    return model
+    return model.eval()
+
+
+def _suit_cpu(model: ViewModel) -> None:
+    """Plain attention and channels-last convolutions: on CPUs the backward of fused attention in bfloat16 is slower."""
+    from diffusers.models.attention_processor import AttnProcessor
+
+    model.unet.set_attn_processor(AttnProcessor())
+    model.unet.to(memory_format=torch.channels_last)
+    model.image_encoder.network.set_attn_implementation("eager")
 
 
 def _step(
@@ -152,7 +163,7 @@ def _step(
     total["gradient"] = torch.as_tensor(norm).detach().cpu()
     finite = bool(torch.isfinite(total["gradient"])) and bool(torch.isfinite(total["diffusion"]))
     total["skipped"] = torch.tensor(0.0 if finite else 1.0)
-    if finite:
+    if finite or accelerator.scaler is not None:  # a float16 scaler leaves the step out itself and lowers its scale
         optimiser.step()
     optimiser.zero_grad()
     return total
@@ -196,7 +207,7 @@ class _Meter:
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
-        self._count = 0
+        self._counts: dict[str, int] = {}
         self._bad = 0
 
     def add(self, parts: dict[str, Tensor]) -> None:
@@ -206,9 +217,9 @@ class _Meter:
         for name, value in parts.items():
             if math.isfinite(float(value)):
                 self._sums[name] = self._sums.get(name, 0.0) + float(value)
-        self._count += 1
+                self._counts[name] = self._counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
-        means = {name: round(total / self._count, 6) for name, total in self._sums.items()}
-        self._sums, self._count = {}, 0
+        means = {name: round(total / self._counts[name], 6) for name, total in self._sums.items()}
+        self._sums, self._counts = {}, {}
         return means

@@ -98,10 +98,12 @@ def render_all(
     for source in sources:
         if (out / source.name).is_dir():
             yield source, None
+    if not todo:
+        return
     work = partial(_render_one, out=out, settings=settings)
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes or os.cpu_count() or 1, initializer=_single_thread) as pool:
-        yield from pool.imap_unordered(work, todo, chunksize=4)
+        yield from pool.imap_unordered(work, todo)
 
 
 def _single_thread() -> None:
@@ -114,6 +116,8 @@ def _render_one(source: Source, out: Path, settings: RenderSettings) -> tuple[So
         if not bool((views.images[:, 3] > 0).flatten(1).any(1).all()):
             return source, f"{source.name}: a view shows nothing"
         views.save(out / source.name)
-    except (ValueError, OSError, IndexError) as error:
-        return source, f"{source.name}: {error}"
+    except ImportError:
+        raise
+    except Exception as error:  # noqa: BLE001  one bad object of thousands must not end the others
+        return source, f"{source.name}: {' '.join(str(error).split()) or type(error).__name__}"
     return source, None

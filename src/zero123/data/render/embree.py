@@ -20,7 +20,7 @@ _SAMPLES = {
     1: ((0.5, 0.5),),
     4: ((0.375, 0.125), (0.875, 0.375), (0.125, 0.625), (0.625, 0.875)),
 }
-"""Places of the rays within a pixel; four on a rotated grid, so that near-vertical and near-horizontal edges get four levels."""
+"""Places of the rays within a pixel; four on a rotated grid, so that level and upright edges get four levels."""
 
 
 class EmbreeRenderer:
@@ -126,7 +126,7 @@ class EmbreeRenderer:
         smooth: NDArray[np.float32],
         directions: NDArray[np.float32],
     ) -> NDArray[np.float32]:
-        """Unit normals turned to the viewer: the smooth ones, but the face's own at creases the mesh did not describe."""
+        """Unit normals turned to the viewer: smooth ones, but the face's own at creases the mesh does not describe."""
         flat = self._face_normals[face]
         smooth = smooth / np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-12)
         trusted = np.asarray([p.normals is not None for p in self._parts])[part_of_hit]

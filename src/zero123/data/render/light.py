@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Light:
-    """Lambert shading with a hemisphere of sky light and two far lamps; strengths multiply the base colour in linear light.
+    """Lambert shading with a hemisphere of sky light and two far lamps; strengths multiply the linear base colour.
 
     Attributes:
         sky: light from above, and half as much from below.
@@ -46,7 +46,7 @@ class Light:
     def shade(
         self, base: NDArray[np.float32], normals: NDArray[np.float32], to_camera: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Outgoing linear light, (N, 3), of base colour (linear), unit normals and unit directions to the camera, each (N, 3)."""
+        """Outgoing light of base colours (both linear), unit normals and unit directions to the camera, each (N, 3)."""
         key, fill = (np.asarray(d, np.float32) for d in (self.key_direction, self.fill_direction))
         sky = self.sky * (0.75 + 0.25 * normals[:, 2])
         lamps = self.key * np.maximum(normals @ key, 0) + self.fill * np.maximum(normals @ fill, 0)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zero123.files import replace_folder
 from zero123.models.weights.checkpoint import read_safetensors
 from zero123.models.weights.errors import WeightsError
 from zero123.models.weights.strict import build_component
@@ -23,7 +24,7 @@ _DIFFUSERS_NAME, _TRANSFORMERS_NAME = "diffusion_pytorch_model", "model"
 
 def load_component(
     folder: str | Path, cls: type[Any], name: str | None = None, *, dtype: torch.dtype = torch.float32
-) -> nn.Module:
+) -> Any:
     """The network saved in `folder`, in evaluation mode; never asks the network (the other one) for anything.
 
     Args:
@@ -61,12 +62,12 @@ def save_component(
     if folder.exists() and not (folder / "config.json").is_file() and (folder.is_file() or any(folder.iterdir())):
         raise WeightsError(f"{folder}: exists and is not a saved network; choose another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished, old = (folder.with_name(f".{folder.name}-{word}-{uuid.uuid4().hex[:8]}") for word in ("new", "old"))
+    unfinished = folder.with_name(f".{folder.name}-new-{uuid.uuid4().hex[:8]}")
     try:
         unfinished.mkdir()
         (unfinished / "config.json").write_text(_config_text(component), encoding="utf-8")
         _write_tensors(_state(component, dtype), unfinished, _stem(component), shard_bytes)
-        _exchange(unfinished, folder, old)
+        replace_folder(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -122,19 +123,6 @@ def _read_shards(folder: Path, index: Path) -> dict[str, Tensor]:
 
 
 # Writing
-
-
-def _exchange(new: Path, folder: Path, old: Path) -> None:
-    """Put `new` where `folder` is; the one that was there is kept until the other is in its place."""
-    if folder.exists():
-        folder.rename(old)
-    try:
-        new.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _state(component: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor]:

@@ -1,0 +1,39 @@
+# make demo: install, then turn an example picture into views, a video and a mesh.   make test: lint, types, tests.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PICTURE ?= examples/pictures/robot.png
+TEST_WORKERS ?= 2
+
+export OMP_WAIT_POLICY := PASSIVE
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint types clean
+
+demo: .venv/.demo
+	$(BIN)/zero123 demo $(PICTURE) -o out/demo
+
+test: .venv/.dev lint types
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS)
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+.venv/.python:
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/.demo: .venv/.python pyproject.toml
+	$(BIN)/pip install --quiet -e .
+	touch $@
+
+.venv/.dev: .venv/.python pyproject.toml
+	$(BIN)/pip install --quiet -e ".[dev]"
+	touch $@ .venv/.demo
+
+clean:
+	rm -rf .venv out build dist .mypy_cache .ruff_cache

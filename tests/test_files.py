@@ -1,0 +1,39 @@
+"""Files appear whole or not at all, and folders that cannot be written are refused in one line."""
+
+import pytest
+
+from zero123.files import atomic_path, writable_folder
+
+
+def test_a_file_appears_whole_with_its_folders(tmp_path):
+    with atomic_path(tmp_path / "a" / "b.txt") as temporary:
+        assert temporary.suffix == ".txt" and temporary.parent == tmp_path / "a"
+        temporary.write_text("new")
+        assert not (tmp_path / "a" / "b.txt").exists()
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["b.txt"]
+
+
+def test_failure_leaves_nothing_behind_and_keeps_the_old_file(tmp_path):
+    path = tmp_path / "b.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_writing_over_a_folder_is_refused(tmp_path):
+    (tmp_path / "b.txt").mkdir()
+    with pytest.raises(IsADirectoryError, match="it is a folder"), atomic_path(tmp_path / "b.txt"):
+        raise AssertionError
+
+
+def test_a_folder_that_cannot_be_made_is_named_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot write into the folder .*file") as caught:
+        writable_folder(tmp_path / "file" / "inside")
+    assert "\n" not in str(caught.value)
+
+
+def test_proving_a_folder_writable_leaves_it_empty(tmp_path):
+    assert list(writable_folder(tmp_path / "new").iterdir()) == []
