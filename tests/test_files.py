@@ -30,7 +30,7 @@ def test_writing_over_a_folder_is_refused(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="cannot write into the folder .*file") as caught:
+    with pytest.raises(OSError, match=r"cannot write into the folder .*file") as caught:
         writable_folder(tmp_path / "file" / "inside")
     assert "\n" not in str(caught.value)
 

@@ -4,6 +4,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from zero123.data.pairs import ViewCache
 from zero123.models.autoencoder import Autoencoder
 from zero123.models.image_encoder import ImageEncoder
 from zero123.models.patch_codec import PatchCodec
@@ -81,3 +82,16 @@ def tiny_view_model(seed=0):
         ElevationHead(WIDTH),
         settings,
     ).eval()
+
+
+def tiny_cache(model, objects=2, views=4, seed=0):
+    """Views of objects that look different from everywhere, with the latents of `model`."""
+    images = blobs(objects * views, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    azimuth, elevation, radius = torch.rand(3, objects * views, generator=generator)
+    poses = torch.stack((azimuth * 6 - 3, elevation * 2 - 0.8, 1.5 + 0.7 * radius), dim=1)
+    stored = (images * 255).round().to(torch.uint8)
+    with torch.no_grad():
+        latents = torch.stack([model.autoencoder.encode(v) for v in (stored / 255, stored.flip(-1) / 255)], dim=1)
+    first = torch.arange(objects + 1) * views
+    return ViewCache(stored.numpy(), latents.half().numpy(), poses.numpy(), first.numpy())

@@ -8,6 +8,8 @@ from zero123.training.objective import ObjectiveSettings
 from zero123.training.trainer import TrainSettings
 
 if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
     from zero123.models.patch_codec import PatchCodec
     from zero123.models.view_model import ViewModel
 
@@ -21,7 +23,7 @@ MINI_TRAINING = TrainSettings(
     ema=0.998,
     save_every=250,
     sample_every=1000,
-    objective=ObjectiveSettings(drop_jointly=True, elevation_weight=0.1, elevation_jitter=0.05),
+    objective=ObjectiveSettings(drop_jointly=True, noise_power=0.7, elevation_weight=0.1, elevation_jitter=0.05),
 )
 """Two CPU cores, float32 master weights, bfloat16 arithmetic."""
 
@@ -35,7 +37,6 @@ def mini_codec() -> PatchCodec:
 
 def mini_model(codec: PatchCodec) -> ViewModel:
     """The small model's networks, untrained, around a fitted codec: 128² pictures, 16x16 latents of 32 channels."""
-    from diffusers import UNet2DConditionModel
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     from zero123.models.autoencoder import Autoencoder
@@ -43,7 +44,7 @@ def mini_model(codec: PatchCodec) -> ViewModel:
     from zero123.models.pose_conditioning import ElevationHead, PoseConditioning
     from zero123.models.view_model import ViewModel, ViewModelSettings
 
-    width, channels, latent = 192, (96, 192), codec.config.latent_channels
+    width, latent = 192, codec.config.latent_channels
     settings = ViewModelSettings(
         image_size=128,
         prediction="velocity",
@@ -58,19 +59,7 @@ def mini_model(codec: PatchCodec) -> ViewModel:
         name="mini",
         licence="Apache-2.0; see ATTRIBUTION.md for the objects it learned from",
     )
-    unet = UNet2DConditionModel(
-        sample_size=16,
-        in_channels=2 * latent + 6,
-        out_channels=latent,
-        block_out_channels=channels,
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D",) * len(channels),
-        up_block_types=("CrossAttnUpBlock2D",) * len(channels),
-        cross_attention_dim=width,
-        attention_head_dim=tuple(c // 32 for c in channels),  # diffusers takes this as the number of heads
-        class_embed_type="projection",
-        projection_class_embeddings_input_dim=7,
-    )
+    unet = _mini_unet(latent, width, (96, 192))
     vision = CLIPVisionConfig(
         hidden_size=width,
         intermediate_size=4 * width,
@@ -88,4 +77,23 @@ def mini_model(codec: PatchCodec) -> ViewModel:
         PoseConditioning(width, absolute=True),
         ElevationHead(width),
         settings,
+    )
+
+
+def _mini_unet(latent: int, width: int, channels: tuple[int, ...]) -> UNet2DConditionModel:
+    """The denoising network: latents of `latent` channels, tokens of `width`, `channels` at each resolution."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=2 * latent + 6,
+        out_channels=latent,
+        block_out_channels=channels,
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",) * len(channels),
+        up_block_types=("CrossAttnUpBlock2D",) * len(channels),
+        cross_attention_dim=width,
+        attention_head_dim=tuple(c // 32 for c in channels),  # diffusers takes this as the number of heads
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=7,
     )

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from zero123.meshes.export import export_mesh, gltf_axes, linear_from_srgb, to_glb
-from zero123.meshes.mesh import Mesh
+from zero123.meshes.export import export_mesh, gltf_axes, to_glb
+from zero123.meshes.mesh import Mesh, srgb_to_linear
 from zero123.meshes.surface import volume
 
 
@@ -67,14 +67,14 @@ def test_glb_colours_are_linear_light_and_return_to_the_same_srgb(box):
     attributes = document["meshes"][0]["primitives"][0]["attributes"]
     stored = read_accessor(document, data, attributes["COLOR_0"]) / 65535
     assert document["accessors"][attributes["COLOR_0"]]["normalized"] is True
-    np.testing.assert_allclose(stored[:, :3], linear_from_srgb(box.vertex_colours), atol=1e-5)
+    np.testing.assert_allclose(stored[:, :3], srgb_to_linear(box.vertex_colours), atol=1e-5)
     srgb = np.where(stored <= 0.0031308, stored * 12.92, 1.055 * np.maximum(stored, 1e-9) ** (1 / 2.4) - 0.055)
     np.testing.assert_allclose(srgb[:, :3], box.vertex_colours, atol=2e-4)
     assert (stored[:, 3] == 1).all()
 
 
 def test_srgb_to_linear_has_its_known_values():
-    got = linear_from_srgb(np.array([0.0, 0.04045, 0.5, 1.0], np.float32))
+    got = srgb_to_linear(np.array([0.0, 0.04045, 0.5, 1.0], np.float32))
     np.testing.assert_allclose(got, [0, 0.0031308, 0.2140411, 1], atol=1e-6)
 
 

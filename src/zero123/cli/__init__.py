@@ -38,6 +38,9 @@ def _options(
         typer.echo(context.get_help())
 
 
+_STOPPED = 130
+"""What shells say of a program that was interrupted."""
+
 # Newer typer carries its own click and exports no base class; this is the one of whichever click it uses.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
 
@@ -49,10 +52,12 @@ def main() -> NoReturn:
     """
     try:
         code = app(standalone_mode=False)
+        if code == _STOPPED:
+            _fail("stopped", _STOPPED)
     except _UsageError as error:
         code = _fail(f"{error.format_message()} (see `zero123 --help`)", 2)
     except (KeyboardInterrupt, typer.Abort):
-        code = _fail("stopped", 130)
+        code = _fail("stopped", _STOPPED)
     except (ValueError, OSError, ImportError) as error:
         code = _fail(str(error), 2, error)
     except Exception as error:  # noqa: BLE001  the last fence before the person

@@ -37,8 +37,8 @@ class Bars:
 
 
 @contextmanager
-def bar(*descriptions: str) -> Iterator[Bars]:
-    """Show a bar per stage while the block runs."""
+def bar(*descriptions: str, shown: bool = True) -> Iterator[Bars]:
+    """Show a bar per stage while the block runs, if it is `shown` and standard error is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -49,15 +49,16 @@ def bar(*descriptions: str) -> Iterator[Bars]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        tasks = [progress.add_task(text, total=None) for text in descriptions]
+    progress = Progress(*columns, console=Console(stderr=True))
+    tasks = [progress.add_task(text, total=None) for text in descriptions]
+    if not shown or not progress.console.is_terminal:  # a log is no place for bars
+        yield Bars(progress, tasks)
+        return
+    with progress:
         try:
             yield Bars(progress, tasks)
         except BaseException:
             progress.live.transient = True  # the error shall stand alone
-            for task in tasks:
-                progress.update(task, visible=False)
             raise
-        for task in tasks:
-            shown = progress.tasks[tasks.index(task)]
-            progress.update(task, total=shown.total or 1, completed=shown.total or 1)
+        for task in progress.tasks:
+            progress.update(task.id, total=task.total or 1, completed=task.total or 1)

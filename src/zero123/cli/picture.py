@@ -211,8 +211,8 @@ def _start(
         sampling = SamplingSettings(steps=steps, scale=scale, seed=seed)
         source = None if photo_elevation_deg is None else source_at(photo_elevation_deg)
         views = NovelViews.from_pretrained(model, device)
-    photo = views.prepare(image, cast(Any, background))  # checked there
-    folder = writable_folder(out or Path("out") / picture.stem)  # made once nothing else can be wrong
+        photo = views.prepare(image, cast(Any, background))  # checked there
+        folder = writable_folder(out or Path("out") / picture.stem)  # made once nothing else can be wrong
     io.save(folder / "mask.png", photo.mask)
     io.save(folder / "input.png", photo.rgba)
     matte = photo.matte

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,10 +72,14 @@ def train(
     seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder for encoded views. [default: OUT/cache]")] = None,
 ) -> None:
-    """Train `mini`, from the newest checkpoint in OUT if there is one; the model is written to OUT/model."""
+    """Train `mini`, from the newest checkpoint in OUT if there is one; the model is written to OUT/model.
+
+    Under `torchrun`, or `accelerate launch`, all processes train together: BATCH is then the pairs of each.
+    """
     from dataclasses import replace
 
     import torch
+    from accelerate import PartialState
 
     from zero123.data.pairs import PairSampler
     from zero123.models.patch_codec import PatchCodec
@@ -84,16 +89,19 @@ def train(
     from zero123.training.show import SampleSheet
     from zero123.training.trainer import train as run
 
+    folders, weights = zip(*(_weighted(text) for text in views), strict=True)
     torch.manual_seed(seed)
     model = mini_model(load_component(codec, PatchCodec))
-    folders, weights = zip(*(_weighted(text) for text in views), strict=True)
-    caches = [_cached(model, folder, (cache or out / "cache") / folder.name) for folder in folders]
+    worker = PartialState()
+    with worker.main_process_first():
+        caches = [_cached(model, folder, (cache or out / "cache") / folder.name) for folder in folders]
     sampler = PairSampler(caches, weights, seed)
     settings = replace(MINI_TRAINING, steps=steps, decay=decay, batch=batch, seed=seed)
-    with bar(f"training for {steps} steps") as update:
+    with bar(f"training for {steps} steps", shown=worker.is_main_process) as update:
         run(model, sampler, out, settings, SampleSheet(sampler), lambda done, total, _: update(done, total))
-    save_model(model, out / "model", torch.float16)
-    say(f"{out}/model")
+    if worker.is_main_process:
+        save_model(model, out / "model", torch.float16)
+        say(f"{out}/model")
 
 
 def evaluate(
@@ -148,9 +156,12 @@ def _weighted(text: str) -> tuple[Path, float]:
     """`FOLDER=0.5` to the folder and its weight; 1 where none is given."""
     folder, _, weight = text.partition("=")
     try:
-        return Path(folder), float(weight or 1)
+        value = float(weight or 1)
     except ValueError:
-        raise ValueError(f"{text}: expected FOLDER or FOLDER=WEIGHT") from None
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(f"{text}: expected FOLDER, or FOLDER=WEIGHT with a weight over 0")
+    return Path(folder), value
 
 
 def _cached(model: ViewModel, folder: Path, cache: Path) -> ViewCache:

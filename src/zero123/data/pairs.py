@@ -49,7 +49,8 @@ class ViewCache:
         sets = sorted(p for p in Path(views).iterdir() if p.is_dir() and not p.name.startswith("."))
         if not sets:
             raise ViewSetError(f"{views}: holds no view sets")
-        images, latents, poses, first = [], [], [], [0]
+        images: list[NDArray[np.uint8]] = []
+        latents, poses, first = [], [], [0]
         for path in sets:
             view_set = ViewSet.load(path)
             if len(view_set) < 2:

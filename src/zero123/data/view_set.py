@@ -82,6 +82,6 @@ def _read_camera(path: Path) -> np.ndarray:
         raise ViewSetError(f"{path}: missing; every view needs its 3x4 world-to-camera matrix") from None
     except (ValueError, EOFError, OSError) as error:
         raise ViewSetError(f"{path}: not a readable camera matrix ({error})") from error
-    if matrix.shape != (3, 4) or not np.isfinite(matrix).all():
-        raise ViewSetError(f"{path}: expected a finite 3x4 matrix, got shape {matrix.shape}")
+    if matrix.shape != (3, 4) or matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
+        raise ViewSetError(f"{path}: expected a finite 3x4 matrix, got shape {matrix.shape} of {matrix.dtype}")
     return matrix.astype(np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zero123.files import atomic_path
-from zero123.meshes.mesh import Mesh
+from zero123.meshes.mesh import Mesh, srgb_to_linear
 from zero123.meshes.surface import is_watertight
 
 FORMATS = (".glb", ".obj", ".ply", ".stl")
@@ -48,12 +48,6 @@ def gltf_axes(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(vectors[:, (1, 2, 0)], dtype=np.float32)
 
 
-def linear_from_srgb(colours: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Linear light from sRGB values in [0, 1] (IEC 61966-2-1)."""
-    low, high = colours / 12.92, ((np.maximum(colours, 0) + 0.055) / 1.055) ** 2.4
-    return np.where(colours <= 0.04045, low, high).astype(np.float32)
-
-
 def to_glb(mesh: Mesh) -> bytes:
     """A binary glTF 2.0 file with one mesh.
 
@@ -70,7 +64,7 @@ def to_glb(mesh: Mesh) -> bytes:
     }
     surface: dict[str, object] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
     if mesh.vertex_colours is not None and mesh.texture is None:
-        linear = linear_from_srgb(np.clip(mesh.vertex_colours, 0, 1))
+        linear = srgb_to_linear(np.clip(mesh.vertex_colours, 0, 1))
         # Sixteen bits: eight would show steps in dark tones. The fourth value, alpha, keeps rows aligned to four bytes.
         levels = np.round(np.pad(linear, ((0, 0), (0, 1)), constant_values=1.0) * 65535).astype(np.uint16)
         attributes["COLOR_0"] = buffer.accessor(levels, "VEC4", _UNSIGNED_SHORT, normalized=True)

@@ -113,7 +113,7 @@ def _base_colour(material: Any) -> tuple[NDArray[np.float32] | None, NDArray[np.
         tint = white if factor is None else srgb_to_linear(_fraction(factor)[:3])
     else:
         tint = white if factor is None else _fraction(factor)[:3]
-    pixels = None if image is None else np.asarray(image.convert("RGB"), np.float32) / 255
+    pixels = None if image is None else _fraction(np.asarray(image.convert("RGB")))
     return pixels, tint
 
 

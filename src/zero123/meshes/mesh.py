@@ -75,7 +75,7 @@ def concatenate(meshes: list[Mesh]) -> Mesh:
     return Mesh(
         vertices=np.concatenate([m.vertices for m in meshes]),
         faces=np.concatenate([m.faces + o for m, o in zip(meshes, offsets, strict=True)]),
-        vertex_colours=np.concatenate([m.vertex_colours for m in meshes]) if coloured else None,  # type: ignore[misc]
+        vertex_colours=np.concatenate([m.vertex_colours for m in meshes]) if coloured else None,
     )
 
 

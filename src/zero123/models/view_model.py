@@ -59,13 +59,13 @@ class ViewModelSettings:
         if self.tokens not in get_args(Tokens):
             raise ValueError(f"tokens must be one of {', '.join(get_args(Tokens))}, got {self.tokens!r}")
         for name, low, high in (("image_size", 1, 4096), ("steps", 1, 1000)):
-            value = getattr(self, name)
+            value: Any = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
-        for name, high in (("latent_scale", math.inf), ("foreground_fraction", 1.0), ("scale", 100.0)):
+        for name, most in (("latent_scale", math.inf), ("foreground_fraction", 1.0), ("scale", 100.0)):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 < value <= high or math.isinf(value):
-                raise ValueError(f"{name} must be a number over 0 and at most {high:g}, got {value!r}")
+            if not isinstance(value, int | float) or not 0 < value <= most or math.isinf(value):
+                raise ValueError(f"{name} must be a number over 0 and at most {most:g}, got {value!r}")
 
 
 @dataclass(frozen=True)

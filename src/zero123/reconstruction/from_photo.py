@@ -90,7 +90,7 @@ def from_photo(
     everything = OrbitPose(*(torch.cat((getattr(source, n), getattr(poses, n))) for n in vars(poses)))
     images = torch.cat((photo.on_white[None], pictures))
     camera = Camera.from_orbit(everything, hw=(images.shape[-2], images.shape[-1]))
-    found = from_views(images, camera, settings.reconstruction, _named(progress, "fit"))
+    found = from_views(images, camera, settings.reconstruction, _named(progress, "fit"), photo.rgba[3])
     return found, images, everything
 
 

@@ -69,6 +69,7 @@ def from_views(
     camera: Camera,
     settings: ReconstructionSettings | None = None,
     progress: Progress | None = None,
+    photo_alpha: Tensor | None = None,
 ) -> Reconstruction:
     """Reconstruct an object from views that agree roughly.
 
@@ -77,6 +78,7 @@ def from_views(
         camera: V cameras, `world_from_camera` (V, 4, 4); `hw` that of the images.
         settings: None for the defaults.
         progress: called with (steps done, steps in all) of the fit.
+        photo_alpha: the input picture's own alpha, (H, W), where it is known: white on white tells nothing.
 
     Raises:
         ValueError: shapes do not fit, values are not finite, or the outlines share no volume.
@@ -86,12 +88,17 @@ def from_views(
     images, views = images.float(), Camera(camera.world_from_camera.float(), camera.field_of_view, camera.hw)
     small, cameras = _shrunk(images, views, settings.picture_size)
     alpha, confidence = silhouettes(small)
+    photo = _with_alpha(images[0])
+    if photo_alpha is not None:
+        photo = torch.cat((images[0, :3], photo_alpha[None].to(images)))
+        alpha[0] = functional.interpolate(photo[None, 3:], alpha.shape[1:], mode="area")[0, 0]
+        confidence[0] = 1
     hull = voted_hull(alpha, cameras, settings.hull)
     occupied = _widened(hull.votes > settings.hull.doubt)
     rays = gather_rays(_on_white(small), alpha, confidence, cameras, hull, occupied)
     found, weights = fit(rays, hull, occupied, settings.hull.agreement, settings.fit, progress)
     mesh = mesh_from_field(found, occupied, settings)
-    mesh = project_colours(mesh, _with_alpha(images[0]), views[0], settings.input_colours)
+    mesh = project_colours(mesh, photo, views[0], settings.input_colours)
     return Reconstruction(found, mesh, hull, weights)
 
 

@@ -21,6 +21,8 @@ class ObjectiveSettings:
         drop: u of the three kinds of dropout for guidance: tokens alone, both, latent alone, with probability u each.
         drop_jointly: tokens and latent are always dropped together, with probability 2u.
         weighting: of the noise levels.
+        noise_power: steps are drawn as T * u ** noise_power, u uniform; below 1 the noisy ones, in which a view takes
+            its shape from the condition, come more often.
         elevation_weight: of the elevation head's squared error, radians; 0 leaves the head untrained.
         elevation_jitter: standard deviation of the error put on the input elevation the model is told, radians, since
             in use it is an estimate.
@@ -29,6 +31,7 @@ class ObjectiveSettings:
     drop: float = 0.05
     drop_jointly: bool = False
     weighting: Weighting = "uniform"
+    noise_power: float = 1.0
     elevation_weight: float = 0.0
     elevation_jitter: float = 0.0
 
@@ -49,7 +52,8 @@ class Objective(nn.Module):
         """Loss () and its parts; noise, steps and dropout come from `generator` (CPU)."""
         model, settings = self.model, self.settings
         count, device = len(batch.latent), batch.latent.device
-        step = torch.randint(len(model.schedule), (count,), generator=generator).to(device)
+        uniform = torch.rand(count, generator=generator, dtype=torch.float64) ** settings.noise_power
+        step = (uniform * len(model.schedule)).long().to(device)
         noise = torch.randn(batch.latent.shape, generator=generator).to(device)
         drop = self.drop_mask(torch.rand(count, generator=generator)).to(device)
         error = torch.randn(count, generator=generator).to(device) * settings.elevation_jitter

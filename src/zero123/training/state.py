@@ -44,11 +44,18 @@ class Ema:
 
 
 def save_state(
-    folder: Path, step: int, module: nn.Module, ema: Ema, optimiser: torch.optim.Optimizer, keep: int
+    folder: Path,
+    step: int,
+    module: nn.Module,
+    ema: Ema,
+    optimiser: torch.optim.Optimizer,
+    keep: int,
+    notes: dict[str, Any] | None = None,
 ) -> None:
     """Write `folder/step-N`, then remove all but the newest `keep`.
 
-    A checkpoint is written under a temporary name and renamed, so one that has its name is whole.
+    A checkpoint is written under a temporary name and renamed, so one that has its name is whole. `notes` are what
+    else the loop wants to find again, by `load_notes`; JSON takes them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for half in folder.glob(".step-*"):  # of a run that was killed while it saved
@@ -59,7 +66,8 @@ def save_state(
         save_file(trained, temporary / "weights.safetensors")
         save_file({k: v.contiguous() for k, v in ema.shadow.items()}, temporary / "ema.safetensors")
         save_file(_flatten(optimiser), temporary / "optimiser.safetensors")
-        (temporary / "state.json").write_text(json.dumps({"step": step, "ema_updates": ema.updates}), encoding="utf-8")
+        state = {"step": step, "ema_updates": ema.updates, "notes": notes or {}}
+        (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
         for path in temporary.iterdir():
             _to_disk(path)
         final = folder / f"step-{step:08d}"
@@ -90,11 +98,22 @@ def load_state(checkpoint: Path, module: nn.Module, ema: Ema, optimiser: torch.o
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])
-    state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+    state = _read(checkpoint)
     ema.shadow = {k: v.to(ema.shadow[k].device) for k, v in load_file(checkpoint / "ema.safetensors").items()}
     ema.updates = state["ema_updates"]
     _unflatten(optimiser, load_file(checkpoint / "optimiser.safetensors"))
     return int(state["step"])
+
+
+def load_notes(checkpoint: Path) -> dict[str, Any]:
+    """The notes `save_state` was given."""
+    notes: dict[str, Any] = _read(checkpoint).get("notes", {})
+    return notes
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+    return state
 
 
 def _ordered_parameters(optimiser: torch.optim.Optimizer) -> Iterable[Tensor]:

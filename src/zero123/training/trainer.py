@@ -16,7 +16,7 @@ from zero123.data.pairs import PairBatch, PairSampler
 from zero123.models.view_model import ViewModel
 from zero123.run_log import RunLog
 from zero123.training.objective import Objective, ObjectiveSettings
-from zero123.training.state import Ema, checkpoints, load_state, save_state
+from zero123.training.state import Ema, checkpoints, load_notes, load_state, save_state
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def train(
     found = checkpoints(folder / "checkpoints")
     done = load_state(found[-1], model, ema, optimiser) if found else 0
     log = RunLog(folder, asdict(settings), done) if accelerator.is_main_process else None
-    meter = _Meter()
+    meter = _Meter(**load_notes(found[-1]).get("meter", {})) if found else _Meter()
     for step in range(done, settings.steps):
         parts = _step(step, accelerator, objective, optimiser, sampler, settings)
         ema.update(model)
@@ -121,7 +121,7 @@ def train(
             progress(step + 1, settings.steps, float(parts["diffusion"]))
         last = step + 1 == settings.steps
         if last or (step + 1) % settings.save_every == 0:
-            save_state(folder / "checkpoints", step + 1, model, ema, optimiser, keep=2)
+            save_state(folder / "checkpoints", step + 1, model, ema, optimiser, keep=2, notes={"meter": vars(meter)})
         if show is not None and settings.sample_every and (last or (step + 1) % settings.sample_every == 0):
             _show_average(show, model, ema, step + 1, folder / "samples")
     ema.copy_to(model)
@@ -161,7 +161,8 @@ def _step(
         total = {k: total.get(k, torch.zeros(())) + v.cpu() / settings.accumulate for k, v in parts.items()}
     norm = accelerator.clip_grad_norm_(objective.parameters(), settings.clip)
     total["gradient"] = torch.as_tensor(norm).detach().cpu()
-    finite = bool(torch.isfinite(total["gradient"])) and bool(torch.isfinite(total["diffusion"]))
+    # gradients are averaged over workers, so all of them decide alike
+    finite = bool(torch.isfinite(total["gradient"]))
     total["skipped"] = torch.tensor(0.0 if finite else 1.0)
     if finite or accelerator.scaler is not None:  # a float16 scaler leaves the step out itself and lowers its scale
         optimiser.step()
@@ -205,21 +206,23 @@ def _show_average(
 class _Meter:
     """Means of what steps report, and the alarm when too many in a row were not finite."""
 
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._counts: dict[str, int] = {}
-        self._bad = 0
+    def __init__(
+        self, sums: dict[str, float] | None = None, counts: dict[str, int] | None = None, bad: int = 0
+    ) -> None:
+        self.sums = sums or {}
+        self.counts = counts or {}
+        self.bad = bad
 
     def add(self, parts: dict[str, Tensor]) -> None:
-        self._bad = self._bad + 1 if float(parts["skipped"]) else 0
-        if self._bad >= 20:
+        self.bad = self.bad + 1 if float(parts["skipped"]) else 0
+        if self.bad >= 20:
             raise NotFinite("training diverged: 20 steps without a finite gradient; resume with a lower learning rate")
         for name, value in parts.items():
             if math.isfinite(float(value)):
-                self._sums[name] = self._sums.get(name, 0.0) + float(value)
-                self._counts[name] = self._counts.get(name, 0) + 1
+                self.sums[name] = self.sums.get(name, 0.0) + float(value)
+                self.counts[name] = self.counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
-        means = {name: round(total / self._counts[name], 6) for name, total in self._sums.items()}
-        self._sums, self._counts = {}, {}
+        means = {name: round(total / self.counts[name], 6) for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
         return means

@@ -44,7 +44,7 @@ class EmbreeRenderer:
         self._part_of_face = np.repeat(np.arange(len(self._parts)), [len(p.faces) for p in self._parts])
         self._first_face = np.cumsum([0] + [len(p.faces) for p in self._parts])
         self._face_normals = np.concatenate([p.face_normals() for p in self._parts])
-        self._normals = [p.vertex_normals() if p.normals is None else p.normals for p in self._parts]
+        self._normals = [_corner_normals(p) if p.normals is None else p.normals[p.faces] for p in self._parts]
         self._linear = [None if p.vertex_colours is None else srgb_to_linear(p.vertex_colours) for p in self._parts]
         self._textures = [None if p.texture is None else srgb_to_linear(p.texture) for p in self._parts]
         self._scene = EmbreeScene()
@@ -107,39 +107,56 @@ class EmbreeRenderer:
         part_of_hit = self._part_of_face[face]
         for index, part in enumerate(self._parts):
             mine = np.flatnonzero(part_of_hit == index) if len(self._parts) > 1 else slice(None)
-            vertex = part.faces[face[mine] - self._first_face[index]]
-            weight = weights[mine][:, :, None]
-            smooth[mine] = (self._normals[index][vertex] * weight).sum(1)
+            own = face[mine] - self._first_face[index]
+            vertex, weight = part.faces[own], weights[mine][:, :, None]
+            smooth[mine] = (self._normals[index][own] * weight).sum(1)
             texture, linear = self._textures[index], self._linear[index]
             if texture is not None and part.uv is not None:
                 base[mine] = _sample(texture, (part.uv[vertex] * weight).sum(1))
             else:
                 base[mine] = 0.45 if linear is None else (linear[vertex] * weight).sum(1)
-        normals = self._shading_normals(face, part_of_hit, smooth, directions[seen])
+        normals = _towards_viewer(smooth, self._face_normals[face], directions[seen])
         shaded = light.shade(base, normals, -directions[seen])
         return np.clip(linear_to_srgb(shaded), 0, 1)
-
-    def _shading_normals(
-        self,
-        face: NDArray[np.int64],
-        part_of_hit: NDArray[np.int64],
-        smooth: NDArray[np.float32],
-        directions: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
-        """Unit normals turned to the viewer: smooth ones, but the face's own at creases the mesh does not describe."""
-        flat = self._face_normals[face]
-        smooth = smooth / np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-12)
-        trusted = np.asarray([p.normals is not None for p in self._parts])[part_of_hit]
-        crease = ~trusted & ((smooth * flat).sum(1) < _CREASE)
-        normals = np.where(crease[:, None], flat, smooth)
-        away = (normals * directions).sum(1) > 0
-        normals[away] *= -1
-        return normals
 
 
 def render(parts: Sequence[Mesh], camera: Camera, light: Light | None = None, samples: int = 4) -> Tensor:
     """One picture of an object, (4, H, W) straight alpha; use `EmbreeRenderer` for several views of the same object."""
     return EmbreeRenderer(parts).render(camera, light, samples)
+
+
+def _corner_normals(mesh: Mesh) -> NDArray[np.float32]:
+    """Unit normals of the corners of all faces, (F, 3, 3), averaged over faces joined by edges that bend little."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    faces, flat, count = mesh.faces, mesh.face_normals(), len(mesh.faces)
+    edges = np.sort(np.stack((faces, np.roll(faces, -1, axis=1)), axis=-1).reshape(-1, 2), axis=1)
+    order = np.lexsort(edges.T)
+    edges, owner = edges[order], order // 3
+    shared = (edges[1:] == edges[:-1]).all(1)
+    one, other = owner[:-1][shared], owner[1:][shared]
+    bends_little = (flat[one] * flat[other]).sum(1) > _CREASE
+    one, other = one[bends_little], other[bends_little]
+    graph = coo_array((np.ones(len(one)), (one, other)), shape=(count, count))
+    _, group = connected_components(graph, directed=False)
+    _, corner = np.unique(faces * count + group[:, None], return_inverse=True)
+    corner = corner.reshape(-1)
+    a, b, c = (mesh.vertices[faces[:, k]] for k in range(3))
+    weighted = np.repeat(np.cross(b - a, c - a), 3, axis=0)
+    total = np.stack([np.bincount(corner, weights=weighted[:, k]) for k in range(3)], axis=1)
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    return (total / np.where(length > 0, length, 1))[corner].reshape(-1, 3, 3).astype(np.float32)
+
+
+def _towards_viewer(
+    smooth: NDArray[np.float32], flat: NDArray[np.float32], directions: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Unit normals that face against the rays: smooth ones, or the face's own where those cancel out, (N, 3)."""
+    length = np.linalg.norm(smooth, axis=1, keepdims=True)
+    normals = np.where(length > 1e-6, smooth / np.maximum(length, 1e-6), flat)
+    normals[(normals * directions).sum(1) > 0] *= -1
+    return normals
 
 
 def _sample(texture: NDArray[np.float32], uv: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,90 @@
+"""From one photo to a mesh: which cameras are asked for, and that the true views give the true object."""
+
+import math
+
+import exact_scene
+import pytest
+import torch
+
+from zero123.geometry.camera import Camera
+from zero123.geometry.orbit import OrbitPose
+from zero123.images.matting import Matte
+from zero123.pipeline import Photo, SamplingSettings
+from zero123.reconstruction.fit import FitSettings
+from zero123.reconstruction.from_photo import PhotoSettings, from_photo, ring_and_crown, source_at
+from zero123.reconstruction.from_views import ReconstructionSettings
+from zero123.reconstruction.hull import HullSettings
+
+SIZE = 32
+QUICK = ReconstructionSettings(
+    hull=HullSettings(cells=24), fit=FitSettings(grids=(16,), steps=(8,), rays=512), picture_size=SIZE, faces=800
+)
+
+
+def seen_from(pose):
+    return exact_scene.on_white(exact_scene.picture(Camera.from_orbit(pose, hw=(SIZE, SIZE)), samples=2))
+
+
+class TruthTeller:
+    """In the place of `NovelViews`: knows the object, and believes that photos are taken from 20 degrees."""
+
+    def __init__(self):
+        self.asked = None
+
+    def source(self, photo):
+        return source_at(20.0)
+
+    def __call__(self, photo, relative, settings, source, progress=None):
+        self.asked = (relative, settings, source)
+        if progress is not None:
+            progress(1, 1)
+        return seen_from(source.moved(relative))
+
+
+def photo_from(elevation_deg):
+    picture = exact_scene.picture(Camera.from_orbit(source_at(elevation_deg), hw=(SIZE, SIZE)), samples=2)[0]
+    return Photo(picture, Matte("alpha", 0.2, False), picture[3:])
+
+
+def test_ring_and_crown_surround_the_object_between_each_other():
+    poses = ring_and_crown(PhotoSettings(ring=4, crown=4, ring_elevation_deg=5, crown_elevation_deg=50))
+    assert torch.rad2deg(poses.azimuth).tolist() == pytest.approx([0, 90, 180, 270, 45, 135, 225, 315], abs=1e-3)
+    assert torch.rad2deg(poses.elevation).tolist() == pytest.approx([5] * 4 + [50] * 4, abs=1e-4)
+    assert len(ring_and_crown(PhotoSettings(ring=3, crown=0))) == 3
+
+
+def test_true_views_give_the_object_and_every_stage_reports():
+    views, told = TruthTeller(), []
+    settings = PhotoSettings(ring=6, crown=4, reconstruction=QUICK, sampling=SamplingSettings(seed=3))
+    found, images, poses = from_photo(views, photo_from(20.0), settings, lambda *what: told.append(what))
+    relative, sampling, source = views.asked
+    assert sampling.seed == 3
+    assert math.degrees(float(source.elevation)) == pytest.approx(20, abs=1e-4)
+    assert images.shape == (11, 3, SIZE, SIZE)
+    asked = source.moved(relative).point()
+    torch.testing.assert_close(asked, poses[1:].point(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(images, seen_from(poses), atol=1e-5, rtol=0)
+    assert ("views", 1, 1) in told
+    assert told[-1] == ("fit", 8, 8)
+    low, high = found.mesh.vertices.min(0), found.mesh.vertices.max(0)
+    assert low.tolist() == pytest.approx([-0.27, -0.3, -0.4], abs=0.12)
+    assert high.tolist() == pytest.approx([0.27, 0.32, 0.39], abs=0.12)
+
+
+def test_a_known_elevation_is_taken_instead_of_the_estimate():
+    views = TruthTeller()
+    settings = PhotoSettings(ring=6, crown=0, elevation_deg=-10.0, reconstruction=QUICK)
+    _, _, poses = from_photo(views, photo_from(-10.0), settings)
+    assert math.degrees(float(poses.elevation[0])) == pytest.approx(-10, abs=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), 91.0, -120.0])
+def test_impossible_elevations_are_refused(wrong):
+    with pytest.raises(ValueError, match="elevation must be a number from -90 to 90 degrees"):
+        PhotoSettings(elevation_deg=wrong)
+    assert isinstance(source_at(90), OrbitPose)
+
+
+def test_too_few_views_are_refused():
+    with pytest.raises(ValueError, match="ring must be at least 3 and crown at least 0, got 2 and 8"):
+        PhotoSettings(ring=2)

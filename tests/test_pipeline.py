@@ -1,0 +1,223 @@
+"""`NovelViews`: same seed, same pictures, whatever the batch; honest progress; mistakes said in one line."""
+
+import functools
+import math
+
+import pytest
+import torch
+
+from tiny_model import SIZE, blobs, tiny_view_model
+from zero123.geometry.orbit import OrbitPose, RelativePose
+from zero123.images import io
+from zero123.images.io import PictureError
+from zero123.models.pose_conditioning import RADIUS
+from zero123.models.pretrained import save_model
+from zero123.pipeline import NovelViews, SamplingSettings, relative_moves
+
+MOVES = relative_moves([0.0, 30.0, 60.0, 90.0, 180.0, -90.0, -60.0, -30.0], [10.0], [0.0])
+
+
+@functools.cache
+def views():
+    return NovelViews(tiny_view_model())
+
+
+def ball(size=40):
+    """A red ball with transparency around it, (4, size, size)."""
+    place = (torch.arange(size) + 0.5) / size * 2 - 1
+    alpha = ((0.7 - torch.hypot(place[:, None], place[None])) * size / 2).clamp(0, 1)
+    return torch.stack((0.5 + 0.4 * place[:, None].expand(size, size), *[torch.full((size, size), 0.2)] * 2, alpha))
+
+
+@functools.cache
+def photo():
+    return views().prepare(ball())
+
+
+def draw(relative=MOVES, source=None, progress=None, **settings):
+    return views()(photo(), relative, SamplingSettings(steps=2, **settings), source, progress)
+
+
+def test_a_picture_is_framed_as_the_model_knows_objects():
+    assert photo().matte.method == "alpha"
+    assert photo().rgba.shape == (4, SIZE, SIZE)
+    assert photo().mask.shape == (1, 40, 40)
+    rows = (photo().rgba[3] > 0.5).any(1).nonzero()
+    assert rows.max() - rows.min() + 1 == pytest.approx(0.6 * SIZE, abs=1)
+    assert photo().on_white[:, 0, 0].tolist() == [1, 1, 1]
+
+
+def test_a_file_and_its_tensor_are_prepared_alike(tmp_path):
+    io.save(tmp_path / "ball.png", ball())
+    again = views().prepare(io.load(tmp_path / "ball.png"))
+    assert torch.equal(views().prepare(tmp_path / "ball.png").rgba, again.rgba)
+
+
+def test_views_are_plain_pictures():
+    pictures = draw(MOVES[:2])
+    assert pictures.shape == (2, 3, SIZE, SIZE)
+    assert pictures.dtype == torch.float32
+    assert pictures.min() >= 0
+    assert pictures.max() <= 1
+    weight = torch.ones(1, requires_grad=True)
+    (pictures * weight).sum().backward()  # whoever learns from the views can
+    assert weight.grad is not None
+
+
+@pytest.mark.parametrize("solver", ["dpmpp_2m", "euler", "ancestral"])
+@pytest.mark.parametrize("same_noise", [True, False])
+def test_same_seed_same_pictures_whatever_the_batch(solver, same_noise):
+    whole = draw(solver=solver, same_noise=same_noise, batch=8)
+    assert torch.equal(draw(solver=solver, same_noise=same_noise, batch=8), whole)
+    for batch in (1, 3):
+        torch.testing.assert_close(
+            draw(solver=solver, same_noise=same_noise, batch=batch), whole, atol=1e-4, rtol=0, msg=f"batch {batch}"
+        )
+
+
+def test_view_number_v_has_the_noise_of_seed_plus_v():
+    apart = draw(same_noise=False, seed=5)
+    for v in (0, 3):
+        torch.testing.assert_close(draw(MOVES[v : v + 1], seed=5 + v), apart[v : v + 1], atol=1e-4, rtol=0)
+
+
+def test_another_seed_gives_other_pictures():
+    assert (draw(seed=1) - draw(seed=2)).abs().max() > 0.01
+
+
+def test_scale_one_is_the_model_itself():
+    calls = []
+    model = views().model
+    handle = model.unet.register_forward_pre_hook(lambda module, inputs: calls.append(len(inputs[0])))
+    try:
+        draw(MOVES[:2], scale=1.0)
+        draw(MOVES[:2], scale=2.0)
+    finally:
+        handle.remove()
+    assert calls == [2, 2, 4, 4]
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "original"])
+@pytest.mark.parametrize("batch", [3, 8])
+def test_progress_rises_to_its_end(spacing, batch):
+    told = []
+    views()(
+        photo(),
+        MOVES,
+        SamplingSettings(steps=10, spacing=spacing, batch=batch, scale=1),
+        progress=lambda done, total: told.append((done, total)),
+    )
+    total = (9 if spacing == "original" else 10) * math.ceil(8 / batch)
+    assert told == [(k, total) for k in range(1, total + 1)]
+
+
+def test_steps_and_scale_left_open_are_the_models():
+    model = views().model.settings
+    whole = views()(photo(), MOVES[:1])
+    asked = views()(photo(), MOVES[:1], SamplingSettings(steps=model.steps, scale=model.scale))
+    assert torch.equal(whole, asked)
+
+
+def test_the_source_is_what_the_elevation_head_says():
+    source = views().source(photo())
+    tokens, _ = views().model.look(photo().on_white[None])
+    torch.testing.assert_close(source.elevation, views().model.elevation_head(tokens).detach())
+    assert (float(source.azimuth), float(source.radius)) == (0, pytest.approx(RADIUS))
+    assert torch.equal(draw(source=source), draw())
+
+
+def test_a_known_source_is_used_for_one_or_for_every_view():
+    source = OrbitPose.from_degrees([0.0], [50.0], [RADIUS])
+    told = draw(source=source)
+    assert (told - draw()).abs().max() > 1e-3
+    each = OrbitPose(*(getattr(source, n).expand(8) for n in ("azimuth", "elevation", "radius")))
+    torch.testing.assert_close(draw(source=each, batch=3), told, atol=1e-4, rtol=0)
+    torch.testing.assert_close(draw(source=source[0]), told)
+
+
+def test_a_source_for_other_views_and_no_views_are_refused():
+    with pytest.raises(ValueError, match=r"source must be \(1,\) or \(8,\), got shape \(2,\)"):
+        draw(source=OrbitPose(torch.zeros(2), torch.zeros(2), torch.ones(2)))
+    for relative in (MOVES[:0], RelativePose.from_degrees(30.0, 0.0)):
+        with pytest.raises(ValueError, match=r"relative must be \(V,\) with V over 0"):
+            draw(relative)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0},
+        {"steps": 1001},
+        {"scale": -1.0},
+        {"scale": float("nan")},
+        {"seed": -1},
+        {"seed": 2**64},
+        {"batch": 0},
+        {"solver": "magic"},
+        {"spacing": "magic"},
+    ],
+)
+def test_settings_out_of_range_are_named_with_what_came(wrong):
+    name, value = next(iter(wrong.items()))
+    with pytest.raises(ValueError, match=rf"^{name} must be .*, got {value!r}$"):
+        SamplingSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        (([float("nan")], [0.0], [0.0]), "azimuth_deg must be a number from -360 to 360, got nan"),
+        (([0.0], [float("inf")], [0.0]), "elevation_deg must be a number from -180 to 180, got inf"),
+        (([0.0], [0.0], [1.5]), "radius must be a number from -1 to 1, got 1.5"),
+        (([361.0], [0.0], [0.0]), "azimuth_deg must be a number from -360 to 360, got 361"),
+        (([0.0, 1.0], [0.0] * 3, [0.0]), "give one value for all views or one for each, got 2 azimuth_deg, 3 elev"),
+        (([], [0.0], [0.0]), "give one value for all views or one for each, got 0 azimuth_deg"),
+        (([], [], []), "give one value for all views or one for each, got 0 azimuth_deg"),
+    ],
+)
+def test_impossible_moves_are_refused_in_one_line(lists, message):
+    with pytest.raises(ValueError, match=message) as error:
+        relative_moves(*lists)
+    assert "\n" not in str(error.value)
+
+
+def test_moves_spread_single_values_and_speak_degrees():
+    moves = relative_moves([90.0, -180.0], [45.0], [0.5])
+    torch.testing.assert_close(moves.azimuth, torch.tensor([math.pi / 2, -math.pi]))
+    torch.testing.assert_close(moves.elevation, torch.tensor([math.pi / 4] * 2))
+    assert moves.radius.tolist() == [0.5, 0.5]
+
+
+def test_five_lines_of_python(tmp_path):
+    save_model(tiny_view_model(), tmp_path / "model")
+    again = NovelViews.from_pretrained(tmp_path / "model", device="cpu")
+    assert torch.equal(again(again.prepare(ball()), MOVES[:2]), views()(photo(), MOVES[:2]))
+
+
+def test_half_the_precision_gives_nearly_the_same_pictures(tmp_path):
+    save_model(tiny_view_model(), tmp_path / "model")
+    half = NovelViews.from_pretrained(tmp_path / "model", device="cpu", dtype=torch.bfloat16)
+    pictures = half(half.prepare(ball()), MOVES[:2])
+    assert pictures.dtype == torch.float32
+    assert (pictures - views()(photo(), MOVES[:2])).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("device", ["abacus", "meta", "cuda:77"])
+def test_a_device_that_is_not_there_is_named(device):
+    with pytest.raises(ValueError, match=f"device '{device}' cannot be used on this machine"):
+        NovelViews.from_pretrained("mini", device=device)
+
+
+def test_an_empty_picture_and_an_unknown_method_are_refused():
+    with pytest.raises(PictureError, match="transparent everywhere"):
+        views().prepare(torch.zeros(4, 32, 32))
+    with pytest.raises(ValueError, match="method"):
+        views().prepare(ball(), "magic")
+    with pytest.raises(ValueError, match="image must be"):
+        views().prepare(torch.zeros(2, 32, 32))
+
+
+def test_shapes_of_one_view_hold_for_many_photos_of_blobs():
+    tokens, latent = views().model.look(blobs(2))
+    assert tokens.shape == (2, 16, 16)
+    assert latent.shape == (2, *views().model.latent_shape)
