@@ -85,6 +85,7 @@ def train(
     from zero123.models.patch_codec import PatchCodec
     from zero123.models.pretrained import save_model
     from zero123.models.weights import load_component
+    from zero123.pipeline import default_device
     from zero123.presets import MINI_TRAINING, mini_model
     from zero123.training.show import SampleSheet
     from zero123.training.trainer import train as run
@@ -92,7 +93,7 @@ def train(
     folders, weights = zip(*(_weighted(text) for text in views), strict=True)
     torch.manual_seed(seed)
     model = mini_model(load_component(codec, PatchCodec))
-    worker = PartialState()
+    worker = PartialState(cpu=default_device() == "cpu")
     with worker.main_process_first():
         caches = [_cached(model, folder, (cache or out / "cache") / folder.name) for folder in folders]
     sampler = PairSampler(caches, weights, seed)

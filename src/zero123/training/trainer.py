@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zero123.data.pairs import PairBatch, PairSampler
 from zero123.models.view_model import ViewModel
+from zero123.pipeline import default_device
 from zero123.run_log import RunLog
 from zero123.training.objective import Objective, ObjectiveSettings
 from zero123.training.state import Ema, checkpoints, load_notes, load_state, save_state
@@ -98,7 +99,11 @@ def train(
         NotFinite: the loss or the gradient was not a number for 20 steps running; the last checkpoint stands.
     """
     folder = Path(folder)
-    accelerator = Accelerator(mixed_precision=settings.precision, gradient_accumulation_steps=settings.accumulate)
+    accelerator = Accelerator(
+        mixed_precision=settings.precision,
+        gradient_accumulation_steps=settings.accumulate,
+        cpu=default_device() == "cpu",  # asked for nothing, accelerate starts no group of CPU processes
+    )
     model.to(accelerator.device).train()
     if accelerator.device.type == "cpu":
         _suit_cpu(model)
