@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from tiny_model import SIZE, blobs, tiny_view_model
-from zero123.geometry.orbit import OrbitPose, RelativePose
+from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.images import io
 from zero123.images.io import PictureError
-from zero123.models.pose_conditioning import RADIUS
 from zero123.models.pretrained import save_model
 from zero123.pipeline import NovelViews, SamplingSettings, relative_moves
 

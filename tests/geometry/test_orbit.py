@@ -54,7 +54,7 @@ def test_parts_broadcast_index_and_stack():
     pose = OrbitPose([0.0, 1.0], 0, 1.5)
     assert pose.shape == (2,) and len(pose) == 2 and pose.radius.dtype == torch.float32
     assert float(pose[1].azimuth) == 1.0
-    assert OrbitPose.stack([pose, pose]).shape == (2, 2)
+    assert OrbitPose.cat([pose, pose]).shape == (4,)
     move = RelativePose.from_degrees([90, 180], [10, 20])
     assert len(move) == 2 and float(move[0].azimuth) == pytest.approx(math.pi / 2)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms, ImageOps
 
-from zero123.images import io
 from zero123.files import atomic_path, writable_folder
+from zero123.images import io
 from zero123.images.io import PictureError, load, save
 
 

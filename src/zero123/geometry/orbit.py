@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,15 +20,15 @@ def _wrap(angle: Tensor) -> Tensor:
     return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
 
 
-@dataclass(frozen=True)
-class OrbitPose:
-    """Camera centres in spherical coordinates about the origin; the camera looks at the origin, z is up.
+RADIUS = 1.85
+"""Distance from which an unknown picture is taken to be taken: the middle of the training range 1.5 to 2.2."""
 
-    Attributes:
-        azimuth: counter-clockwise seen from above, 0 on the +x axis, radians, (...).
-        elevation: from the horizon, up positive, radians, (...).
-        radius: distance to the origin, world units, (...).
-    """
+_Kind = TypeVar("_Kind", bound="_Spherical")
+
+
+@dataclass(frozen=True)
+class _Spherical:
+    """Azimuth, elevation and radius of one batch shape."""
 
     azimuth: Tensor
     elevation: Tensor
@@ -40,26 +40,45 @@ class OrbitPose:
             object.__setattr__(self, name, part)
 
     @classmethod
-    def from_degrees(cls, azimuth_deg: Any, elevation_deg: Any, radius: Any) -> OrbitPose:
-        """The pose with angles given in degrees."""
+    def from_degrees(cls: type[_Kind], azimuth_deg: Any, elevation_deg: Any, radius: Any) -> _Kind:
+        """From angles in degrees and lengths in world units."""
         return cls(torch.deg2rad(_tensor(azimuth_deg)), torch.deg2rad(_tensor(elevation_deg)), _tensor(radius))
+
+    @classmethod
+    def cat(cls: type[_Kind], parts: list[_Kind]) -> _Kind:
+        """Several behind one another along the first axis."""
+        return cls(*(torch.cat([getattr(p, name) for p in parts]) for name in ("azimuth", "elevation", "radius")))
+
+    @property
+    def shape(self) -> torch.Size:
+        """Batch shape."""
+        return self.azimuth.shape
+
+    def __len__(self) -> int:
+        return len(self.azimuth)
+
+    def __getitem__(self: _Kind, index: Any) -> _Kind:
+        return type(self)(self.azimuth[index], self.elevation[index], self.radius[index])
+
+    def to(self: _Kind, *target: Any) -> _Kind:
+        """The same on another device or in another floating point type, as `Tensor.to`."""
+        return type(self)(self.azimuth.to(*target), self.elevation.to(*target), self.radius.to(*target))
+
+
+class OrbitPose(_Spherical):
+    """Camera centres in spherical coordinates about the origin; the camera looks at the origin, z is up.
+
+    Attributes:
+        azimuth: counter-clockwise seen from above, 0 on the +x axis, radians, (...).
+        elevation: from the horizon, up positive, radians, (...).
+        radius: distance to the origin, world units, (...).
+    """
 
     @classmethod
     def from_point(cls, point: Tensor) -> OrbitPose:
         """The pose of a camera centre, (..., 3), in world units; azimuth in (-pi, pi]."""
         x, y, z = point.unbind(-1)
         return cls(torch.atan2(y, x), torch.atan2(z, torch.hypot(x, y)), point.norm(dim=-1))
-
-    @property
-    def shape(self) -> torch.Size:
-        """Batch shape of the poses."""
-        return self.azimuth.shape
-
-    def __len__(self) -> int:
-        return len(self.azimuth)
-
-    def __getitem__(self, index: Any) -> OrbitPose:
-        return OrbitPose(self.azimuth[index], self.elevation[index], self.radius[index])
 
     def point(self) -> Tensor:
         """Camera centres in the world, (..., 3)."""
@@ -85,14 +104,8 @@ class OrbitPose:
         """The pose reached from this one by a move; `target == source.moved(target.relative_to(source))`."""
         return OrbitPose(self.azimuth + by.azimuth, self.elevation + by.elevation, self.radius + by.radius)
 
-    @classmethod
-    def stack(cls, poses: list[OrbitPose]) -> OrbitPose:
-        """Join poses of one batch shape along a new first axis."""
-        return cls(*(torch.stack([getattr(p, name) for p in poses]) for name in ("azimuth", "elevation", "radius")))
 
-
-@dataclass(frozen=True)
-class RelativePose:
+class RelativePose(_Spherical):
     """A move of the camera: what is added to the input view's pose.
 
     Attributes:
@@ -101,27 +114,7 @@ class RelativePose:
         radius: away positive, world units, (...).
     """
 
-    azimuth: Tensor
-    elevation: Tensor
-    radius: Tensor
-
-    def __post_init__(self) -> None:
-        parts = torch.broadcast_tensors(_tensor(self.azimuth), _tensor(self.elevation), _tensor(self.radius))
-        for name, part in zip(("azimuth", "elevation", "radius"), parts, strict=True):
-            object.__setattr__(self, name, part)
-
     @classmethod
     def from_degrees(cls, azimuth_deg: Any, elevation_deg: Any, radius: Any = 0.0) -> RelativePose:
-        """The move with angles given in degrees."""
-        return cls(torch.deg2rad(_tensor(azimuth_deg)), torch.deg2rad(_tensor(elevation_deg)), _tensor(radius))
-
-    @property
-    def shape(self) -> torch.Size:
-        """Batch shape of the moves."""
-        return self.azimuth.shape
-
-    def __len__(self) -> int:
-        return len(self.azimuth)
-
-    def __getitem__(self, index: Any) -> RelativePose:
-        return RelativePose(self.azimuth[index], self.elevation[index], self.radius[index])
+        """From angles in degrees and a change of distance in world units."""
+        return super().from_degrees(azimuth_deg, elevation_deg, radius)

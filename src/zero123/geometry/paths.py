@@ -6,10 +6,10 @@ import math
 
 import torch
 
-from zero123.geometry.orbit import OrbitPose
+from zero123.geometry.orbit import RADIUS, OrbitPose
 
 
-def turntable(count: int, elevation: float = 0.0, radius: float = 1.85, start: float = 0.0) -> OrbitPose:
+def turntable(count: int, elevation: float = 0.0, radius: float = RADIUS, start: float = 0.0) -> OrbitPose:
     """One closed turn around the object at a fixed height, counter-clockwise, (count,).
 
     Args:
@@ -51,7 +51,7 @@ def random_views(
 
 
 def evenly_spread(
-    count: int, elevation_range: tuple[float, float] = (-math.pi / 2, math.pi / 2), radius: float = 1.85
+    count: int, elevation_range: tuple[float, float] = (-math.pi / 2, math.pi / 2), radius: float = RADIUS
 ) -> OrbitPose:
     """Views on a golden-angle spiral, each with an equal share of the band of the sphere, (count,).
 

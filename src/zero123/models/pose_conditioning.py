@@ -8,10 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zero123.geometry.camera import Camera
-from zero123.geometry.orbit import OrbitPose, RelativePose
-
-RADIUS = 1.85
-"""Distance from which an unknown picture is taken to be taken: the middle of the training range 1.5 to 2.2."""
+from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 
 
 def pose_vector(relative: RelativePose) -> Tensor:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from zero123.diffusion.denoiser import NoisePrediction, VelocityPrediction
 from zero123.diffusion.loss import Prediction
 from zero123.diffusion.schedule import NoiseSchedule
-from zero123.geometry.orbit import OrbitPose, RelativePose
+from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.models.autoencoder import Autoencoder
 from zero123.models.image_encoder import ImageEncoder, Tokens
-from zero123.models.pose_conditioning import RADIUS, ElevationHead, PoseConditioning, ray_map
+from zero123.models.pose_conditioning import ElevationHead, PoseConditioning, ray_map
 
 
 @dataclass(frozen=True)
@@ -222,8 +222,8 @@ class ViewModel(nn.Module):
             raise ValueError(f"photos must be 1 or one for each of {count} moves, got {len(tokens)}")
         if source is None:
             source = self.estimate_source(tokens)
-        relative = RelativePose(*(v.to(latent.device, torch.float32) for v in vars(relative).values()))
-        source = OrbitPose(*(v.to(latent.device, torch.float32).expand(count) for v in vars(source).values()))
+        relative = relative.to(latent.device, torch.float32)
+        source = OrbitPose(*(v.expand(count) for v in vars(source.to(latent.device, torch.float32)).values()))
         tokens, latent = (v.expand(count, *v.shape[1:]) for v in (tokens, latent))
         pose = self.pose_conditioning.vector(relative, source)
         if drop is not None and self.settings.null_projected:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from zero123.geometry.camera import Camera
-from zero123.geometry.orbit import OrbitPose
+from zero123.geometry.orbit import RADIUS, OrbitPose
 from zero123.geometry.paths import turntable
-from zero123.models.pose_conditioning import RADIUS
 from zero123.pipeline import NovelViews, Photo, SamplingSettings
 from zero123.reconstruction.from_views import Reconstruction, ReconstructionSettings, from_views
 
@@ -65,7 +64,7 @@ def ring_and_crown(settings: PhotoSettings) -> OrbitPose:
         return ring
     half = math.pi / settings.crown
     crown = turntable(settings.crown, math.radians(settings.crown_elevation_deg), RADIUS, start=half)
-    return OrbitPose(*(torch.cat((getattr(ring, n), getattr(crown, n))) for n in ("azimuth", "elevation", "radius")))
+    return OrbitPose.cat([ring, crown])
 
 
 def from_photo(
@@ -84,10 +83,10 @@ def from_photo(
     """
     settings = settings or PhotoSettings()
     source = views.source(photo) if settings.elevation_deg is None else source_at(settings.elevation_deg)
-    source = OrbitPose(*(getattr(source, n).float().cpu() for n in ("azimuth", "elevation", "radius")))
+    source = source.to("cpu", torch.float32)
     poses = ring_and_crown(settings)
     pictures = views(photo, poses.relative_to(source), settings.sampling, source, _named(progress, "views"))
-    everything = OrbitPose(*(torch.cat((getattr(source, n), getattr(poses, n))) for n in vars(poses)))
+    everything = OrbitPose.cat([source, poses])
     images = torch.cat((photo.on_white[None], pictures))
     camera = Camera.from_orbit(everything, hw=(images.shape[-2], images.shape[-1]))
     found = from_views(images, camera, settings.reconstruction, _named(progress, "fit"), photo.rgba[3])

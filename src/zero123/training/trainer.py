@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -186,11 +185,7 @@ def _optimiser(model: ViewModel, settings: TrainSettings) -> torch.optim.AdamW:
 
 
 def _to(batch: PairBatch, device: torch.device) -> PairBatch:
-    return PairBatch(batch.photo.to(device), batch.latent.to(device), batch.relative, _pose_to(batch.source, device))
-
-
-def _pose_to(pose: Any, device: torch.device) -> Any:
-    return type(pose)(*(getattr(pose, f.name).to(device) for f in fields(pose)))
+    return PairBatch(*(getattr(batch, f.name).to(device) for f in fields(batch)))
 
 
 def _show_average(
