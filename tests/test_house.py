@@ -172,3 +172,8 @@ def test_only_the_command_line_speaks(path):
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_no_bare_except(path):
     assert all(n.type is not None for n in ast.walk(TREES[path]) if isinstance(n, ast.ExceptHandler))
+
+
+def test_readme_names_every_module():
+    tree = (PACKAGE.parent.parent / "README.md").read_text(encoding="utf-8")
+    assert not {path.name for path in FILES if not path.name.startswith("__") and path.name not in tree}
