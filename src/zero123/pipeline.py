@@ -34,7 +34,7 @@ class SamplingSettings:
         scale: guidance, 1 is off; None for what suits the model.
         seed: same seed, same pictures, whatever the batch; a whole number, 0 or more.
         solver: "dpmpp_2m" (second order), "euler" (DDIM, eta 0) or "ancestral" (DDIM, eta 1).
-        spacing: how the noise levels are spread; see `NoiseSchedule.sampling_sigmas`.
+        spacing: how the noise levels are spread, see `NoiseSchedule.sampling_sigmas`; None for what suits the model.
         same_noise: all views are drawn from `seed`, which makes neighbours agree better; else view v from seed + v.
         batch: views per network call.
     """
@@ -43,7 +43,7 @@ class SamplingSettings:
     scale: float | None = None
     seed: int = 0
     solver: Solver = "dpmpp_2m"
-    spacing: Spacing = "trailing"
+    spacing: Spacing | None = None
     same_noise: bool = True
     batch: int = 8
 
@@ -56,7 +56,7 @@ class SamplingSettings:
             raise ValueError(f"solver must be one of {', '.join(get_args(Solver))}, got {self.solver!r}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be in 0 to 2^63 - 1, got {self.seed}")
-        if self.spacing not in get_args(Spacing):
+        if self.spacing is not None and self.spacing not in get_args(Spacing):
             raise ValueError(f"spacing must be one of {', '.join(get_args(Spacing))}, got {self.spacing!r}")
         if self.batch < 1:
             raise ValueError(f"batch must be at least 1, got {self.batch}")
@@ -172,7 +172,9 @@ class NovelViews:
             source = _for_each(source, len(relative))
         tokens, latent = model.look(self._pixels(photo))
         source = model.estimate_source(tokens) if source is None else source
-        sigmas = model.schedule.sampling_sigmas(settings.steps or model.settings.steps, settings.spacing)
+        sigmas = model.schedule.sampling_sigmas(
+            settings.steps or model.settings.steps, settings.spacing or model.settings.spacing
+        )
         steps, chunks = len(sigmas) - 1, range(0, len(relative), settings.batch)
         total = steps * len(chunks)
         pictures = []

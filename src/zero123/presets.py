@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 MINI_TRAINING = TrainSettings(
     steps=12_000,
     batch=32,
-    learning_rate=4e-4,
+    learning_rate=6e-4,
     pose_rate=1.0,
     warmup=200,
     decay=3000,
     ema=0.998,
     save_every=250,
     sample_every=1000,
-    objective=ObjectiveSettings(drop_jointly=True, noise_power=0.7, elevation_weight=0.1, elevation_jitter=0.05),
+    objective=ObjectiveSettings(drop_jointly=True, noise_power=0.4, elevation_weight=0.5, elevation_jitter=0.05),
 )
 """Two CPU cores, float32 master weights, bfloat16 arithmetic."""
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from zero123.diffusion.denoiser import NoisePrediction, VelocityPrediction
 from zero123.diffusion.loss import Prediction
-from zero123.diffusion.schedule import NoiseSchedule
+from zero123.diffusion.schedule import NoiseSchedule, Spacing
 from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.models.autoencoder import Autoencoder
 from zero123.models.image_encoder import ImageEncoder, Tokens
@@ -35,6 +35,7 @@ class ViewModelSettings:
         enlarge: smaller objects are enlarged to that fraction.
         scale: guidance scale that suits the model.
         steps: number of sampling steps that suits the model.
+        spacing: spread of the noise levels that suits the model.
         name: what to call the model.
         licence: terms of the weights.
     """
@@ -50,14 +51,14 @@ class ViewModelSettings:
     enlarge: bool = True
     scale: float = 3.0
     steps: int = 20
+    spacing: Spacing = "trailing"
     name: str = "zero123"
     licence: str = "unknown; see where the weights came from"
 
     def __post_init__(self) -> None:
-        if self.prediction not in get_args(Prediction):
-            raise ValueError(f"prediction must be one of {', '.join(get_args(Prediction))}, got {self.prediction!r}")
-        if self.tokens not in get_args(Tokens):
-            raise ValueError(f"tokens must be one of {', '.join(get_args(Tokens))}, got {self.tokens!r}")
+        for name, kinds in (("prediction", Prediction), ("tokens", Tokens), ("spacing", Spacing)):
+            if getattr(self, name) not in get_args(kinds):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
         for name, low, high in (("image_size", 1, 4096), ("steps", 1, 1000)):
             value: Any = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:
