@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MINI_TRAINING = TrainSettings(
     steps=12_000,
     batch=32,
-    learning_rate=6e-4,
+    learning_rate=5e-4,
     pose_rate=1.0,
     warmup=200,
     decay=3000,

@@ -136,3 +136,18 @@ def test_objects_of_two_sizes_are_refused(tmp_path):
 def test_weights_that_make_no_sense_are_refused(cache, weights):
     with pytest.raises(ValueError, match="weights must be"):
         PairSampler([cache[0]], weights)
+
+
+def test_near_targets_come_with_their_weight_and_inputs_with_their_share():
+    poses = np.zeros((5, 3), np.float32)
+    poses[:, 0], poses[:, 2] = np.deg2rad([0, 20, 60, 120, 180]), 1.5
+    images, latents = np.zeros((5, 3, 4, 4), np.uint8), np.zeros((5, 2, 1, 1, 1), np.float16)
+    cache = ViewCache(images, latents, poses, np.array([0, 5]))
+    batch = PairSampler([cache], [1.0], near=np.deg2rad(60), mirror=False).batch(0, 20000)
+    front = batch.source.azimuth == 0
+    angle = batch.relative.azimuth.abs().rad2deg().round()
+    counts = torch.stack([(front & (angle == a)).sum() for a in (20, 60, 120, 180)]).float()
+    expected = torch.exp(-torch.tensor([20.0, 60, 120, 180]) / 60)
+    torch.testing.assert_close(counts / counts.sum(), expected / expected.sum(), atol=0.02, rtol=0)
+    same = PairSampler([cache], [1.0], same=0.25, mirror=False).batch(0, 4000)
+    assert float((same.relative.azimuth == 0).float().mean()) == pytest.approx(0.25, abs=0.03)

@@ -69,6 +69,10 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")] = 12_000,
     decay: Annotated[int, typer.Option(min=0, help="Last steps, over which the learning rate falls to 0.")] = 3_000,
     batch: Annotated[int, typer.Option(min=1, help="Pairs per step.")] = 32,
+    near_deg: Annotated[
+        float | None, typer.Option(help="Prefer targets within about this angle of the input.", show_default=False)
+    ] = None,
+    same: Annotated[float, typer.Option(min=0, max=1, help="Share of pairs whose target is the input itself.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder for encoded views. [default: OUT/cache]")] = None,
 ) -> None:
@@ -76,6 +80,7 @@ def train(
 
     Under `torchrun`, or `accelerate launch`, all processes train together: BATCH is then the pairs of each.
     """
+    import math
     from dataclasses import replace
 
     import torch
@@ -96,7 +101,8 @@ def train(
     worker = PartialState(cpu=default_device() == "cpu")
     with worker.main_process_first():
         caches = [_cached(model, folder, (cache or out / "cache") / folder.name) for folder in folders]
-    sampler = PairSampler(caches, weights, seed)
+    near = None if near_deg is None else math.radians(near_deg)
+    sampler = PairSampler(caches, weights, seed, near=near, same=same)
     settings = replace(MINI_TRAINING, steps=steps, decay=decay, batch=batch, seed=seed)
     with bar(f"training for {steps} steps", shown=worker.is_main_process) as update:
         run(model, sampler, out, settings, SampleSheet(sampler), lambda done, total, _: update(done, total))

@@ -100,11 +100,24 @@ class PairSampler:
         weights: how often each kind is drawn; an object of a kind is as likely as any other.
         seed: decides everything together with the step.
         mirror: half of the pairs are seen in a mirror, which doubles the data for nothing.
+        near: targets at an angle a from the input, seen from the object, are drawn with weight exp(-a / near), radians;
+            what the input shows is learned from near views first. None draws all alike.
+        same: share of pairs whose target is the input itself.
     """
 
     def __init__(
-        self, caches: Sequence[ViewCache], weights: Sequence[float], seed: int = 0, mirror: bool = True
+        self,
+        caches: Sequence[ViewCache],
+        weights: Sequence[float],
+        seed: int = 0,
+        mirror: bool = True,
+        near: float | None = None,
+        same: float = 0.0,
     ) -> None:
+        if near is not None and not near > 0:
+            raise ValueError(f"near must be an angle over 0, got {near}")
+        if not 0 <= same <= 1:
+            raise ValueError(f"same must be in 0 to 1, got {same}")
         if len(caches) != len(weights) or not caches:
             raise ValueError(f"weights must be one per cache, got {len(weights)} for {len(caches)}")
         if not (np.isfinite(weights).all() and min(weights) >= 0 and sum(weights) > 0):
@@ -113,9 +126,11 @@ class PairSampler:
         self._share = np.asarray(weights, np.float64) / np.sum(weights)
         self._seed = seed
         self._mirror = mirror
+        self._near = near
+        self._same = same
 
     def batch(self, step: int, size: int) -> PairBatch:
-        """The pairs of a step; input and target are two different views."""
+        """The pairs of a step; input and target are two different views, but for the share `same`."""
         numbers = np.random.default_rng([self._seed, step])
         rows = [self._pair(numbers) for _ in range(size)]
         photo, latent, source, target = (np.stack(column) for column in zip(*rows, strict=True))
@@ -131,8 +146,22 @@ class PairSampler:
         cache = self._caches[numbers.choice(len(self._caches), p=self._share)]
         item = numbers.integers(len(cache.first) - 1)
         start, end = cache.first[item], cache.first[item + 1]
-        source, target = start + numbers.choice(end - start, 2, replace=False)
+        source, target = start + self._two_views(cache.poses[start:end], numbers)
         mirrored = int(self._mirror and numbers.random() < 0.5)
         photo = cache.images[source][..., ::-1] if mirrored else cache.images[source]
         sign = np.array([1 - 2 * mirrored, 1, 1], np.float32)  # a mirror turns counter-clockwise into clockwise
         return photo, cache.latents[target, mirrored], cache.poses[source] * sign, cache.poses[target] * sign
+
+    def _two_views(self, poses: NDArray[np.float32], numbers: np.random.Generator) -> NDArray[np.int64]:
+        """Input and target among the views of one object, whose poses are (V, 3)."""
+        source, target = numbers.choice(len(poses), 2, replace=False)
+        if self._near is not None:
+            azimuth, elevation = poses[:, 0].astype(np.float64), poses[:, 1].astype(np.float64)
+            flat, height = np.cos(elevation), np.sin(elevation)
+            cosine = flat * flat[source] * np.cos(azimuth - azimuth[source]) + height * height[source]
+            weight = np.exp(-np.arccos(np.clip(cosine, -1, 1)) / self._near)
+            weight[source] = 0
+            target = numbers.choice(len(poses), p=weight / weight.sum())
+        if self._same and numbers.random() < self._same:
+            target = source
+        return np.array([source, target])
