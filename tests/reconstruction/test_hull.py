@@ -67,3 +67,12 @@ def test_trust_falls_only_for_views_that_stand_out():
     assert weights[0] == 1
     assert (weights[1:5] > 0.9).all()
     assert weights[5] < 0.01
+
+
+def test_halo_puts_the_outline_of_a_soft_picture_where_half_of_its_contrast_is():
+    distance = (torch.arange(64)[None] - 31.5).abs().expand(64, -1)
+    fade = ((28 - distance) / 16).clamp(0, 1)  # full within 12 pixels, gone at 28: half at 20
+    picture = (1 - 0.8 * fade).expand(1, 3, -1, -1)
+    wide, right = (float((silhouettes(picture, halo)[0][0, 32] > 0.5).sum()) for halo in (0.0, 0.5))
+    assert abs(right - 40) <= 2
+    assert wide > 50

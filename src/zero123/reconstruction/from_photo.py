@@ -14,6 +14,7 @@ from zero123.geometry.orbit import RADIUS, OrbitPose
 from zero123.geometry.paths import turntable
 from zero123.pipeline import NovelViews, Photo, SamplingSettings
 from zero123.reconstruction.from_views import Reconstruction, ReconstructionSettings, from_views
+from zero123.reconstruction.hull import HullSettings
 
 Progress = Callable[[str, int, int], None]
 
@@ -28,7 +29,7 @@ class PhotoSettings:
         ring_elevation_deg, crown_elevation_deg: heights of the cameras above the horizon.
         elevation_deg: height from which the photo was taken; None lets the model estimate it.
         sampling: how views are drawn.
-        reconstruction: how they become a mesh.
+        reconstruction: how they become a mesh; made views are softer than photographs, so outlines are taken with a halo.
     """
 
     ring: int = 12
@@ -37,7 +38,7 @@ class PhotoSettings:
     crown_elevation_deg: float = 45.0
     elevation_deg: float | None = None
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
-    reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
+    reconstruction: ReconstructionSettings = ReconstructionSettings(hull=HullSettings(halo=0.25))
 
     def __post_init__(self) -> None:
         if self.ring < 3 or self.crown < 0:

@@ -87,7 +87,7 @@ def from_views(
     _check(images, camera)
     images, views = images.float(), Camera(camera.world_from_camera.float(), camera.field_of_view, camera.hw)
     small, cameras = _shrunk(images, views, settings.picture_size)
-    alpha, confidence = silhouettes(small)
+    alpha, confidence = silhouettes(small, settings.hull.halo)
     photo = _with_alpha(images[0])
     if photo_alpha is not None:
         photo = torch.cat((images[0, :3], photo_alpha[None].to(images)))

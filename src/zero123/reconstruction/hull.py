@@ -24,6 +24,7 @@ class HullSettings:
         doubt: share of the votes below which a cell is certainly empty.
         shift: how far a view may be moved to meet the others, share of the picture's width; 0 leaves views in place.
         rounds: how often the shifts and the views' weights are found anew.
+        halo: softness of the views' outlines, see `silhouettes`.
     """
 
     reach: float = 0.8
@@ -32,6 +33,7 @@ class HullSettings:
     doubt: float = 0.7
     shift: float = 0.05
     rounds: int = 2
+    halo: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Hull:
     weights: Tensor
 
 
-def silhouettes(images: Tensor) -> tuple[Tensor, Tensor]:
+def silhouettes(images: Tensor, halo: float = 0.0) -> tuple[Tensor, Tensor]:
     """Where the object is in pictures on white, and how sure that is.
 
     Colours near white that touch the frame are background. White areas enclosed by the object may be holes or white
@@ -60,6 +62,8 @@ def silhouettes(images: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         images: (V, 3, H, W) on white or (V, 4, H, W) with straight alpha, in [0, 1].
+        halo: for soft views, whose outlines fade to white: colours nearer to white than this share of the object's usual
+            distance from white are background. 0 for sharp views.
 
     Returns:
         Soft silhouettes and confidences, (V, H, W) each, in [0, 1].
@@ -67,8 +71,10 @@ def silhouettes(images: Tensor) -> tuple[Tensor, Tensor]:
     if images.shape[1] == 4:
         return images[:, 3], torch.ones_like(images[:, 3])
     away = (1 - images).amax(dim=1)
-    alpha = ((away - 0.03) / 0.09).clamp(0, 1)
-    outside = _connected_to_frame(away < 0.06)
+    usual = torch.stack([a[a > 0.12].median() if bool((a > 0.12).any()) else a.max() for a in away])[:, None, None]
+    middle, width = (halo * usual).clamp(min=0.075), (halo * usual / 2).clamp(min=0.09)
+    alpha = ((away - middle) / width + 0.5).clamp(0, 1)
+    outside = _connected_to_frame(away < middle - 0.015)
     enclosed = (alpha < 0.5) & ~outside
     return alpha, torch.where(enclosed, 0.2, 1.0).to(images)
 
