@@ -19,6 +19,9 @@ from zero123.reconstruction.hull import HullSettings
 Progress = Callable[[str, int, int], None]
 
 
+_SOFT_VIEWS = ReconstructionSettings(hull=HullSettings(halo=0.25))  # made views are softer than photographs
+
+
 @dataclass(frozen=True)
 class PhotoSettings:
     """Which views are made, and what becomes of them.
@@ -29,7 +32,7 @@ class PhotoSettings:
         ring_elevation_deg, crown_elevation_deg: heights of the cameras above the horizon.
         elevation_deg: height from which the photo was taken; None lets the model estimate it.
         sampling: how views are drawn.
-        reconstruction: how they become a mesh; made views are softer than photographs, so outlines are taken with a halo.
+        reconstruction: how they become a mesh.
     """
 
     ring: int = 12
@@ -38,7 +41,7 @@ class PhotoSettings:
     crown_elevation_deg: float = 45.0
     elevation_deg: float | None = None
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
-    reconstruction: ReconstructionSettings = ReconstructionSettings(hull=HullSettings(halo=0.25))
+    reconstruction: ReconstructionSettings = _SOFT_VIEWS
 
     def __post_init__(self) -> None:
         if self.ring < 3 or self.crown < 0:

@@ -62,8 +62,8 @@ def silhouettes(images: Tensor, halo: float = 0.0) -> tuple[Tensor, Tensor]:
 
     Args:
         images: (V, 3, H, W) on white or (V, 4, H, W) with straight alpha, in [0, 1].
-        halo: for soft views, whose outlines fade to white: colours nearer to white than this share of the object's usual
-            distance from white are background. 0 for sharp views.
+        halo: for soft views, whose outlines fade to white: colours nearer to white than this share of the object's
+            usual distance from white are background. 0 for sharp views.
 
     Returns:
         Soft silhouettes and confidences, (V, H, W) each, in [0, 1].
