@@ -54,8 +54,8 @@ def mini_model(codec: PatchCodec) -> ViewModel:
         latent_scale=1.0,
         scale_condition=True,
         foreground_fraction=0.6,
-        scale=2.0,
-        steps=12,
+        scale=1.5,
+        steps=2,
         name="mini",
         licence="Apache-2.0; see ATTRIBUTION.md for the objects it learned from",
     )
