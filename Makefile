@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PICTURE ?= examples/pictures/robot.png
+PICTURE ?= examples/pictures/honey-pot.png
 TEST_WORKERS ?= 2
 
 export OMP_WAIT_POLICY := PASSIVE
