@@ -248,7 +248,7 @@ ARGUMENTS = {
     ("views", "--model", "nobody"): "nobody: no such model",
     ("views", "--color", "red"): "--color",
     ("orbit", "--frames", "1"): "frames",
-    ("orbit", "--height-deg", "nan"): "must be a number from -180 to 180, got nan",
+    ("orbit", "--elevation-deg", "nan"): "must be a number from -180 to 180, got nan",
     ("reconstruct", "-o", "mesh.blend"): "ends in .glb, .obj, .ply, .stl",
     ("reconstruct", "--faces", "1"): "faces",
     ("paint",): "paint",

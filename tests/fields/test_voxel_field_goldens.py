@@ -67,7 +67,7 @@ def test_slab_test_equals_the_originals_entry_and_exit():
     np.testing.assert_allclose(far.reshape(32, 32)[::4, ::4], golden["t_max_f64"], atol=1e-6)
 
 
-def test_render_equals_the_originals_colour_depth_weights_and_gradients(field):
+def test_render_equals_the_originals_colour_depth_and_opacity(field):
     golden, poses = np.load(GOLDEN / "free_vox_render.npz"), np.load(GOLDEN / "rec_camera.npz")["poses_f64"]
     seen = render_pose(field, poses[1])
     np.testing.assert_allclose(picture(seen.colour), golden["rgb"][0], atol=1e-5)

@@ -68,7 +68,7 @@ def views(
 def orbit(
     picture: Picture,
     frames: Annotated[int, typer.Option(min=3, max=360, help="Pictures in the video.")] = 24,
-    height_deg: Annotated[float, typer.Option(help="Camera up from the picture's camera.")] = 0.0,
+    elevation_deg: Annotated[float, typer.Option(help="Camera up from the picture's camera.")] = 0.0,
     fps: Annotated[float, typer.Option(min=1, max=60, help="Pictures per second.")] = 12.0,
     out: Out = None,
     model: Model = "mini",
@@ -83,7 +83,7 @@ def orbit(
     from zero123.images.sheets import save_video
     from zero123.pipeline import relative_moves
 
-    relative = relative_moves([360.0 * f / frames for f in range(frames)], [height_deg], [0.0])
+    relative = relative_moves([360.0 * f / frames for f in range(frames)], [elevation_deg], [0.0])
     work = _start(picture, out, model, device, steps, scale, seed, background, photo_elevation_deg)
     save_video(work.folder / "orbit.mp4", work.draw(frames, relative), fps)
     say(f"{work.folder}/orbit.mp4")
