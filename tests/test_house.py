@@ -17,6 +17,7 @@ FLOORS = {
     "geometry": 0,
     "run_log": 0,
     "files": 0,
+    "machine": 0,
     "images": 1,
     "meshes": 1,
     "diffusion": 2,

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from tiny_model import SIZE, blobs, tiny_view_model
+from zero123.diffusion.sampling import SamplingSettings
 from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.images import io
 from zero123.images.io import PictureError
 from zero123.models.pretrained import save_model
-from zero123.pipeline import NovelViews, SamplingSettings, relative_moves
+from zero123.models.running import picture_bytes, view_bytes, weights_bytes
+from zero123.pipeline import NovelViews, relative_moves
 
 MOVES = relative_moves([0.0, 30.0, 60.0, 90.0, 180.0, -90.0, -60.0, -30.0], [10.0], [0.0])
 
@@ -152,6 +154,7 @@ def test_a_source_for_other_views_and_no_views_are_refused():
         {"seed": -1},
         {"seed": 2**64},
         {"batch": 0},
+        {"samples": 0},
         {"solver": "magic"},
         {"spacing": "magic"},
     ],
@@ -189,7 +192,7 @@ def test_moves_spread_single_values_and_speak_degrees():
 
 def test_five_lines_of_python(tmp_path):
     save_model(tiny_view_model(), tmp_path / "model")
-    again = NovelViews.from_pretrained(tmp_path / "model", device="cpu")
+    again = NovelViews.from_pretrained(tmp_path / "model", device="cpu", dtype=torch.float32)
     assert torch.equal(again(again.prepare(ball()), MOVES[:2]), views()(photo(), MOVES[:2]))
 
 
@@ -205,6 +208,72 @@ def test_half_the_precision_gives_nearly_the_same_pictures(tmp_path):
 def test_a_device_that_is_not_there_is_named(device):
     with pytest.raises(ValueError, match=f"device '{device}' cannot be used on this machine"):
         NovelViews.from_pretrained("mini", device=device)
+
+
+def test_samples_lie_side_by_side_and_are_those_of_their_seeds():
+    both = draw(MOVES[:2], samples=2, seed=3)
+    first, second = draw(MOVES[:2], seed=3), draw(MOVES[:2], seed=4)
+    expected = torch.stack((first[0], second[0], first[1], second[1]))
+    torch.testing.assert_close(both, expected, atol=1e-4, rtol=0)
+
+
+def rows_per_call(limited):
+    calls = []
+    handle = limited.model.unet.register_forward_pre_hook(lambda module, inputs: calls.append(len(inputs[0])))
+    try:
+        pictures = limited(photo(), MOVES, SamplingSettings(steps=1, scale=2.0))
+    finally:
+        handle.remove()
+    return calls, pictures
+
+
+def test_a_memory_limit_makes_smaller_calls_and_the_same_pictures():
+    model = views().model
+    enough = weights_bytes(model) + 600_000_000 + max(picture_bytes(model), 3 * view_bytes(model))
+    fitting = (enough - weights_bytes(model) - 600_000_000) // view_bytes(model)
+    calls, pictures = rows_per_call(NovelViews(model, max_memory=(enough + 1) / 1e9))
+    assert max(calls) == 2 * min(8, fitting)
+    all_at_once, expected = rows_per_call(NovelViews(model))
+    assert all_at_once == [16]
+    torch.testing.assert_close(pictures, expected, atol=1e-4, rtol=0)
+    with pytest.raises(
+        ValueError, match=r"max_memory of 0.1 GB is too little: one view with this model takes 0\.\d GB"
+    ):
+        NovelViews(model, max_memory=0.1)
+
+
+def test_offloaded_networks_are_on_the_device_only_while_they_work(monkeypatch):
+    model = tiny_view_model()
+    names = {model.unet: "unet", model.image_encoder: "encoder", model.autoencoder: "autoencoder"}
+    moves = []
+    for network, name in names.items():
+        move = network.to
+        monkeypatch.setattr(network, "to", lambda d, name=name, move=move: (moves.append((name, str(d))), move(d))[1])
+    here = torch.device("cpu", 0)  # the same memory under another name, to tell there from back
+    offloaded = NovelViews(model, device=here, offload=True)
+    pictures = offloaded(photo(), MOVES, SamplingSettings(steps=2))
+    stages = [("encoder", "autoencoder"), ("unet",), ("autoencoder",)]
+    expected = [(name, place) for stage in stages for place in ("cpu:0", "cpu") for name in stage]
+    assert moves == expected
+    assert torch.equal(pictures, draw())
+
+
+def test_a_network_that_fails_at_work_is_taken_off_the_device_again(monkeypatch):
+    model = tiny_view_model()
+    offloaded = NovelViews(model, device=torch.device("cpu", 0), offload=True)
+    moves, move = [], model.unet.to
+    monkeypatch.setattr(model.unet, "to", lambda d: (moves.append(str(d)), move(d))[1])
+    monkeypatch.setattr(model.unet, "forward", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        offloaded(photo(), MOVES[:1])
+    assert moves == ["cpu:0", "cpu"]
+
+
+def test_weights_in_eight_bits_give_nearly_the_same_pictures(tmp_path):
+    save_model(tiny_view_model(), tmp_path / "model")
+    light = NovelViews.from_pretrained(tmp_path / "model", device="cpu", dtype=torch.float32, int8=True)
+    assert (light(photo(), MOVES[:2]) - views()(photo(), MOVES[:2])).abs().mean() < 0.05
+    assert weights_bytes(light.model) < 0.7 * weights_bytes(views().model)
 
 
 def test_an_empty_picture_and_an_unknown_method_are_refused():

@@ -6,9 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zero123.diffusion.sampling import SamplingSettings
     from zero123.geometry.camera import Camera
     from zero123.geometry.orbit import OrbitPose, RelativePose
-    from zero123.pipeline import NovelViews, SamplingSettings
+    from zero123.pipeline import NovelViews
     from zero123.reconstruction.from_photo import PhotoSettings, from_photo
 
 __version__ = "0.1.0"
@@ -19,7 +20,7 @@ _HOMES = {
     "OrbitPose": "zero123.geometry.orbit",
     "PhotoSettings": "zero123.reconstruction.from_photo",
     "RelativePose": "zero123.geometry.orbit",
-    "SamplingSettings": "zero123.pipeline",
+    "SamplingSettings": "zero123.diffusion.sampling",
     "from_photo": "zero123.reconstruction.from_photo",
 }
 

@@ -3,63 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from zero123.diffusion.guidance import Guided, Pair
-from zero123.diffusion.samplers import ancestral, dpmpp_2m, euler, exploding, noise_like, preserving
-from zero123.diffusion.schedule import Spacing
+from zero123.diffusion.guidance import Pair
+from zero123.diffusion.sampling import SamplingSettings, draw
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.images import io
 from zero123.images.alpha import composite
 from zero123.images.framing import Framing, frame
 from zero123.images.matting import Matte, Method, foreground
-from zero123.models.view_model import Condition, ViewModel
+from zero123.machine import fast_dtype, free_memory, usable_device
+from zero123.models.int8 import place_int8
+from zero123.models.running import batches, suit, weights_bytes
+from zero123.models.view_model import ViewModel
+from zero123.models.weights import place_tensor
 
-Solver = Literal["dpmpp_2m", "euler", "ancestral"]
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """How views are drawn.
-
-    Attributes:
-        steps: network evaluations per view; None for what suits the model.
-        scale: guidance, 1 is off; None for what suits the model.
-        seed: same seed, same pictures, whatever the batch; a whole number, 0 or more.
-        solver: "dpmpp_2m" (second order), "euler" (DDIM, eta 0) or "ancestral" (DDIM, eta 1).
-        spacing: how the noise levels are spread, see `NoiseSchedule.sampling_sigmas`; None for what suits the model.
-        same_noise: all views are drawn from `seed`, which makes neighbours agree better; else view v from seed + v.
-        batch: views per network call.
-    """
-
-    steps: int | None = None
-    scale: float | None = None
-    seed: int = 0
-    solver: Solver = "dpmpp_2m"
-    spacing: Spacing | None = None
-    same_noise: bool = True
-    batch: int = 8
-
-    def __post_init__(self) -> None:
-        if self.steps is not None and not 1 <= self.steps <= 1000:
-            raise ValueError(f"steps must be in 1 to 1000, got {self.steps}")
-        if self.scale is not None and not 0 <= self.scale <= 100:
-            raise ValueError(f"scale must be in 0 to 100, got {self.scale}")
-        if self.solver not in get_args(Solver):
-            raise ValueError(f"solver must be one of {', '.join(get_args(Solver))}, got {self.solver!r}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be in 0 to 2^63 - 1, got {self.seed}")
-        if self.spacing is not None and self.spacing not in get_args(Spacing):
-            raise ValueError(f"spacing must be one of {', '.join(get_args(Spacing))}, got {self.spacing!r}")
-        if self.batch < 1:
-            raise ValueError(f"batch must be at least 1, got {self.batch}")
 
 
 @dataclass(frozen=True)
@@ -90,29 +55,72 @@ class NovelViews:
     >>> pictures = views(photo, RelativePose.from_degrees([30, 60], [0, 20]))
     """
 
-    def __init__(self, model: ViewModel) -> None:
+    def __init__(
+        self,
+        model: ViewModel,
+        *,
+        device: torch.device | None = None,
+        max_memory: float | None = None,
+        offload: bool = False,
+    ) -> None:
+        """Around a model in evaluation mode.
+
+        Args:
+            model: where it shall run or, with `offload`, in the machine's own memory.
+            device: where it runs; None for where it is.
+            max_memory: gigabytes for everything, weights included; decides how many views go into one call.
+            offload: networks are on the device only while they work, one stage at a time; for small GPUs.
+
+        Raises:
+            ValueError: `max_memory` is too little for one view.
+        """
         self.model = model
+        self.device = device or model.device
+        self.offload = offload
+        self.limit = None if max_memory is None else int(max_memory * 1e9)
+        if offload:  # all but the three large networks
+            model.pose_conditioning.to(self.device)
+            if model.elevation_head is not None:
+                model.elevation_head.to(self.device)
+        self._batches(guided=True)  # a limit too low is refused before any work
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path = "mini", device: str | torch.device | None = None, dtype: torch.dtype | None = None
+        cls,
+        name: str | Path = "mini",
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        int8: bool = False,
+        max_memory: float | None = None,
+        offload: bool = False,
+        compiled: bool = False,
     ) -> NovelViews:
-        """A shipped model by name, a model folder, or a checkpoint file with the original's keys; never downloads.
+        """A shipped or downloaded model by name, a model folder, or a checkpoint file; never downloads.
 
         Args:
-            name: "mini", or a path.
+            name: "mini", a name of `zero123 weights list`, or a path.
             device: None takes a GPU where there is one.
-            dtype: None takes float32 on a CPU, float16 elsewhere.
+            dtype: None takes what the device is fast in, see `machine.fast_dtype`.
+            int8: keep weights in 8 bits, see `models.int8`; `dtype` is then what is computed in.
+            max_memory: see `NovelViews`.
+            offload: see `NovelViews`.
+            compiled: compile the UNet at its first call, which takes minutes and pays on long jobs; with CUDA graphs on
+                GPUs. Needs a C++ compiler, or Triton.
 
         Raises:
             WeightsError: no such model, or something in it is missing, damaged or does not fit.
-            ValueError: no such device.
+            ValueError: no such device, or `max_memory` is too little.
         """
         from zero123.models.pretrained import load_model
 
         device = usable_device(device)
-        dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
-        return cls(load_model(name, dtype).to(device))
+        home = torch.device("cpu") if offload else device
+        place = place_int8 if int8 else place_tensor
+        model = suit(load_model(name, dtype or fast_dtype(device), home, place=place), home)
+        if compiled:  # CUDA graphs need weights that stay where they are
+            model.unet.compile(mode="reduce-overhead" if device.type == "cuda" and not offload else None)
+        return cls(model, device=device, max_memory=max_memory, offload=offload)
 
     @property
     def framing(self) -> Framing:
@@ -136,7 +144,7 @@ class NovelViews:
 
     def source(self, photo: Photo) -> OrbitPose:
         """Where the model believes the photo was taken from, (1,)."""
-        with torch.no_grad():
+        with torch.no_grad(), self._at_work(self.model.image_encoder, self.model.autoencoder):
             tokens, _ = self.model.look(self._pixels(photo))
             return self.model.estimate_source(tokens)
 
@@ -159,59 +167,83 @@ class NovelViews:
             progress: told network evaluations done, and in all.
 
         Returns:
-            Pictures on white, (V, 3, S, S), in [0, 1], float32, on the CPU.
+            Pictures on white, (V * samples, 3, S, S), in [0, 1], float32, on the CPU.
 
         Raises:
             ValueError: `relative` is not (V,) with V over 0, or `source` not (1,) or (V,).
         """
         settings = settings or SamplingSettings()
-        model = self.model
         if len(relative.shape) != 1 or not len(relative):
             raise ValueError(f"relative must be (V,) with V over 0, got shape {tuple(relative.shape)}")
         if source is not None:
             source = _for_each(source, len(relative))
-        tokens, latent = model.look(self._pixels(photo))
-        source = model.estimate_source(tokens) if source is None else source
-        sigmas = model.schedule.sampling_sigmas(
-            settings.steps or model.settings.steps, settings.spacing or model.settings.spacing
-        )
-        steps, chunks = len(sigmas) - 1, range(0, len(relative), settings.batch)
-        total = steps * len(chunks)
-        pictures = []
-        for index, start in enumerate(chunks):
-            part = slice(start, start + settings.batch)
-            condition = model.join(tokens, latent, relative[part], source[part] if len(source) > 1 else source)
-            report = None if progress is None else _reporter(progress, index * steps, total)
-            latents = self._sample(condition, sigmas, settings, start, report)
-            pictures.append(model.autoencoder.decode(latents.to(model.dtype)).float().clamp(0, 1).cpu())
-        return torch.cat(pictures)
-
-    def _sample(
-        self,
-        condition: Condition,
-        sigmas: Tensor,
-        settings: SamplingSettings,
-        first: int,
-        report: Callable[[int, Tensor], None] | None,
-    ) -> Tensor:
-        """Latents of the views number `first` and on, (B, C, h, w)."""
         model = self.model
-        seeds = [settings.seed + (0 if settings.same_noise else first + v) for v in range(len(condition))]
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        shape = (len(condition), *model.latent_shape)
-        x = exploding(noise_like(torch.zeros(shape, device=model.device), generators), sigmas[0])
-        scale = model.settings.scale if settings.scale is None else settings.scale
-        denoiser = Guided(model, scale)
-        pair = Pair(condition, condition.without_image())
-        if settings.solver == "ancestral":
-            x = ancestral(denoiser, x, sigmas, pair, noise=generators, callback=report)
-        else:
-            solver = {"dpmpp_2m": dpmpp_2m, "euler": euler}[settings.solver]
-            x = solver(denoiser, x, sigmas, pair, callback=report)
-        return preserving(x, sigmas[-1])
+        with self._at_work(model.image_encoder, model.autoencoder):
+            tokens, latent = model.look(self._pixels(photo))
+        source = model.estimate_source(tokens) if source is None else source
+        latents = self._latents(tokens, latent, relative, source, settings, progress)
+        return self._decoded(latents)
+
+    def _latents(
+        self,
+        tokens: Tensor,
+        latent: Tensor,
+        relative: RelativePose,
+        source: OrbitPose,
+        settings: SamplingSettings,
+        progress: Progress | None,
+    ) -> Tensor:
+        """Latents of the views, (V, C, h, w), drawn in batches that fit."""
+        model, own = self.model, self.model.settings
+        scale = own.scale if settings.scale is None else settings.scale
+        sigmas = model.schedule.sampling_sigmas(settings.steps or own.steps, settings.spacing or own.spacing)
+        seeds = settings.seeds(len(relative))
+        each = torch.arange(len(relative)).repeat_interleave(settings.samples)
+        relative, source = relative[each], source[each] if len(source) > 1 else source
+        batch = min(settings.batch or self._batches(scale != 1)[0], len(seeds))
+        starts = range(0, len(seeds), batch)
+        total = (len(sigmas) - 1) * len(starts)
+        drawn = []
+        with self._at_work(model.unet):
+            for index, first in enumerate(starts):
+                part = slice(first, first + batch)
+                condition = model.join(tokens, latent, relative[part], source[part] if len(source) > 1 else source)
+                pair = Pair(condition, condition.without_image())
+                start = torch.zeros(len(condition), *model.latent_shape, device=self.device)
+                report = None if progress is None else _reporter(progress, index * (len(sigmas) - 1), total)
+                drawn.append(draw(model, pair, sigmas, start, seeds[part], settings, scale, report))
+        return torch.cat(drawn)
+
+    def _decoded(self, latents: Tensor) -> Tensor:
+        """Pictures (V, 3, S, S) in [0, 1], float32, on the CPU, a few at a time: the decoder takes the most memory."""
+        size = self._batches(guided=True)[1]
+        with self._at_work(self.model.autoencoder):
+            decode, dtype = self.model.autoencoder.decode, self.model.dtype
+            return torch.cat([decode(part.to(dtype)).float().clamp(0, 1).cpu() for part in latents.split(size)])
+
+    def _batches(self, guided: bool) -> tuple[int, int]:
+        """Views per call of the UNet and pictures per call of the decoder."""
+        limit = self.limit
+        if limit is None and (free := free_memory(self.device)) is not None:
+            limit = int(0.8 * free) + (0 if self.offload else weights_bytes(self.model))  # they are there already
+        return batches(self.model, self.device, limit, guided, self.offload)
+
+    @contextmanager
+    def _at_work(self, *networks: nn.Module) -> Iterator[None]:
+        """Networks on the device while the block runs, and back in the machine's memory where they are offloaded."""
+        if not self.offload:
+            yield
+            return
+        try:
+            for network in networks:
+                network.to(self.device)
+            yield
+        finally:
+            for network in networks:
+                network.to("cpu")
 
     def _pixels(self, photo: Photo) -> Tensor:
-        return photo.on_white[None].to(self.model.device, self.model.dtype)
+        return photo.on_white[None].to(self.device, self.model.dtype)
 
 
 def _reporter(progress: Progress, before: int, total: int) -> Callable[[int, Tensor], None]:
@@ -226,27 +258,6 @@ def _for_each(source: OrbitPose, count: int) -> OrbitPose:
     if len(source.shape) != 1 or len(source) not in (1, count):
         raise ValueError(f"source must be (1,) or ({count},), got shape {tuple(source.shape)}")
     return source
-
-
-def usable_device(name: str | torch.device | None) -> torch.device:
-    """The device of that name, proven to work; None takes the fastest.
-
-    Raises:
-        ValueError: there is no such device here.
-    """
-    try:
-        device = torch.device(name or default_device())
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device {str(name)!r} cannot be used on this machine; try cpu") from error
-    return device
-
-
-def default_device() -> str:
-    """The fastest device of this machine: "cuda", "mps" or "cpu"."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def relative_moves(

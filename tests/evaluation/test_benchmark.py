@@ -8,11 +8,12 @@ from PIL import Image
 
 from tiny_model import SIZE, blobs, tiny_view_model
 from zero123.data.view_set import ViewSet
+from zero123.diffusion.sampling import SamplingSettings
 from zero123.evaluation.baselines import BASELINES
 from zero123.evaluation.benchmark import ObjectResult, Protocol, evaluate, evaluate_object, mean_scores, sheet, table
 from zero123.geometry.camera import Camera
 from zero123.geometry.paths import turntable
-from zero123.pipeline import NovelViews, SamplingSettings
+from zero123.pipeline import NovelViews
 
 PROTOCOL = Protocol(targets=2, sampling=SamplingSettings(steps=2, scale=1.0))
 

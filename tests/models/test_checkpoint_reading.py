@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from zero123.models.weights import WeightsError, read_checkpoint
+from zero123.models.weights import WeightsError, open_checkpoint, read_checkpoint
 
 
 class Payload:
@@ -51,7 +51,9 @@ def tensors():
 def assert_same(found, expected):
     assert found.keys() == expected.keys()
     for key, value in expected.items():
-        assert found[key].dtype == value.dtype and torch.equal(found[key], value.detach()), key
+        read = found[key].read()
+        assert found[key].dtype == read.dtype == value.dtype and found[key].shape == read.shape, key
+        assert torch.equal(read, value.detach()), key
 
 
 def test_lightning_checkpoint_gives_its_tensors_and_nothing_else(tmp_path):
@@ -70,6 +72,17 @@ def test_lightning_checkpoint_gives_its_tensors_and_nothing_else(tmp_path):
     assert_same(read_checkpoint(tmp_path / "last.ckpt"), dict(state))
 
 
+def test_a_file_says_how_it_came_about(tmp_path):
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(3))])
+    content = {"state_dict": tensors(), "global_step": 105000, "optimizer_states": [optimizer.state_dict()]}
+    torch.save(content, tmp_path / "last.ckpt")
+    file = open_checkpoint(tmp_path / "last.ckpt")
+    assert (file.global_step, file.has_optimizer, file.has_state_dict) == (105000, True, True)
+    torch.save({"w": torch.ones(1)}, tmp_path / "bare.ckpt")
+    file = open_checkpoint(tmp_path / "bare.ckpt")
+    assert (file.global_step, file.has_optimizer, file.has_state_dict, file.note) == (None, False, False, None)
+
+
 def test_bare_state_dict_and_safetensors_give_the_same(tmp_path):
     torch.save(tensors(), tmp_path / "a.bin")
     save_file(
@@ -83,7 +96,7 @@ def test_writing_to_a_tensor_read_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "a.pt"
     torch.save({"w": torch.ones(4)}, path)
     before = path.read_bytes()
-    read_checkpoint(path)["w"].zero_()
+    read_checkpoint(path)["w"].read().zero_()
     assert path.read_bytes() == before
 
 
@@ -97,11 +110,23 @@ def test_writing_to_a_tensor_read_leaves_the_file_as_it_was(tmp_path):
         lambda mark: collections.OrderedDict(a=Payload(io.open, str(mark), "w")),
     ],
 )
-@pytest.mark.parametrize("place", ["state_dict", "callbacks"])
+@pytest.mark.parametrize("place", ["state_dict", "callbacks", "optimizer_states", "hyper_parameters", "moments"])
 def test_a_planted_program_is_refused_and_never_run(tmp_path, payload, place):
     mark = tmp_path / "executed"
-    content = {"state_dict": {"w": torch.ones(2)}, "callbacks": {}}
-    content[place]["evil"] = payload(mark)
+    moments = {0: {"exp_avg": torch.ones(2)}}
+    content = {
+        "state_dict": {"w": torch.ones(2)},
+        "callbacks": {Callback: {"saved": [Callback()]}},
+        "optimizer_states": [{"state": moments, "param_groups": [{"lr": 1e-4}]}],
+        "hyper_parameters": collections.OrderedDict(model=[{"target": "a.b"}]),
+    }
+    nested = {
+        "callbacks": content["callbacks"][Callback],
+        "optimizer_states": content["optimizer_states"][0]["param_groups"][0],
+        "hyper_parameters": content["hyper_parameters"]["model"][0],
+        "moments": moments[0],
+    }
+    nested.get(place, content["state_dict"])["evil"] = payload(mark)
     torch.save(content, tmp_path / "evil.ckpt")
     with pytest.raises(WeightsError, match=r"asks to run .*: refused, nothing was run"):
         read_checkpoint(tmp_path / "evil.ckpt")
@@ -112,7 +137,7 @@ def test_a_planted_call_into_another_library_stays_without_effect(tmp_path):
     mark = tmp_path / "executed"
     content = {"state_dict": {"w": torch.ones(2)}, "evil": Payload(torch.save, {"a": 1}, str(mark))}
     torch.save(content, tmp_path / "evil.ckpt")
-    assert torch.equal(read_checkpoint(tmp_path / "evil.ckpt")["w"], torch.ones(2))
+    assert torch.equal(read_checkpoint(tmp_path / "evil.ckpt")["w"].read(), torch.ones(2))
     assert not mark.exists()
 
 
@@ -217,4 +242,4 @@ def test_attributes_set_by_a_pickle_do_not_reach_the_reader(tmp_path):
     rewritten(path, lambda name, data: build if name.endswith("data.pkl") else data)
     refusal(path)
     torch.save({"w": torch.ones(2)}, path)
-    assert torch.equal(read_checkpoint(path)["w"], torch.ones(2))
+    assert torch.equal(read_checkpoint(path)["w"].read(), torch.ones(2))

@@ -135,7 +135,7 @@ def test_a_bad_folder_is_named(tmp_path):
     config.write_text('{"width": 3}')
     assert "no .safetensors file" in refusal(folder)
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x02")
-    assert "pytorch_model.bin is a pickle and is not read; convert it" in refusal(folder)
+    assert "pytorch_model.bin: is a bare pickle" in refusal(folder)
     (folder / "model.safetensors").write_bytes(b"\x10\0\0")
     assert "truncated" in refusal(folder)
     save_file({"gain": torch.ones(3)}, folder / "model.safetensors")
@@ -143,7 +143,30 @@ def test_a_bad_folder_is_named(tmp_path):
     for name in ("a", "b"):
         save_file({"gain": torch.ones(3)}, folder / f"{name}.safetensors")
     (folder / "model.safetensors").unlink()
-    assert "2 safetensors files" in refusal(folder)
+    assert "2 .safetensors files" in refusal(folder)
+
+
+def test_files_named_for_a_precision_and_pickled_ones_are_read(tmp_path):
+    save_component(Scale(3), tmp_path)
+    usual = tmp_path / "diffusion_pytorch_model.safetensors"
+    usual.rename(tmp_path / "diffusion_pytorch_model.fp16.safetensors")
+    assert torch.equal(load_component(tmp_path, Scale).gain, Scale(3).gain)
+    (tmp_path / "diffusion_pytorch_model.fp16.safetensors").unlink()
+    torch.save({"gain": 2 * torch.ones(3)}, tmp_path / "diffusion_pytorch_model.bin")
+    assert torch.equal(load_component(tmp_path, Scale).gain, 2 * torch.ones(3))
+    save_file({"gain": torch.ones(3)}, usual)  # never the pickle where there is a choice
+    assert torch.equal(load_component(tmp_path, Scale).gain, torch.ones(3))
+
+
+def test_a_type_too_small_for_a_tensor_is_refused_and_the_tensor_named(tmp_path):
+    network = Scale(3)
+    network.gain.data[1] = 1e5
+    with pytest.raises(WeightsError, match=r"tensor gain is too large for torch.float16"):
+        save_component(network, tmp_path / "part", dtype=torch.float16)
+    assert not list(tmp_path.iterdir())
+    save_component(network, tmp_path / "part")
+    with pytest.raises(WeightsError, match=r"tensor gain holds values that are not finite in torch.float16"):
+        load_component(tmp_path / "part", Scale, dtype=torch.float16)
 
 
 @pytest.mark.parametrize("make", [small_vae, small_clip, lambda: Scale(3)])
@@ -169,7 +192,7 @@ def test_a_shard_that_is_missing_or_elsewhere_is_named(tmp_path):
     for escape in (f"../{first}", "pytorch_model.bin"):
         places["weight_map"] = {key: escape if place == first else place for key, place in places["weight_map"].items()}
         index.write_text(json.dumps(places))
-        assert "no safetensors file of its folder" in refusal(tmp_path / "part", CLIPVisionModelWithProjection)
+        assert "no .safetensors file of its folder" in refusal(tmp_path / "part", CLIPVisionModelWithProjection)
         first = escape
 
 

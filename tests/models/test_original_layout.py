@@ -1,6 +1,7 @@
 """The released key layout, loaded into library networks, computes what the original computed."""
 
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch.nn.functional import interpolate
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from deterministic import GOLDEN, disc_image, manifest, normal, seed, tiny_state
-from zero123.models.weights import WeightsError, build_component, from_original
+from zero123.models.weights import StoredTensor, WeightsError, build_component, build_part, from_original
 
 CLASSES = {
     "unet": UNet2DConditionModel,
@@ -139,8 +140,8 @@ def test_averaged_weights_replace_the_raw_ones_only_when_wanted():
     state = tiny_state()
     average = torch.full_like(state["model.diffusion_model.out.2.bias"], 7.0)
     state["model_ema.diffusion_modelout2bias"] = average
-    assert torch.equal(from_original(state).unet.tensors["conv_out.bias"], average)
-    raw = from_original(state, ema=False).unet.tensors["conv_out.bias"]
+    assert torch.equal(from_original(state).unet.tensors["conv_out.bias"].read(), average)
+    raw = from_original(state, ema=False).unet.tensors["conv_out.bias"].read()
     assert torch.equal(raw, state["model.diffusion_model.out.2.bias"])
 
 
@@ -153,16 +154,14 @@ def test_half_precision_tensors_load_into_float_networks():
 
 def built(state, name):
     part = getattr(from_original(state), name)
-    return build_component(CLASSES[name], part.config, part.tensors, name)
+    return build_part(CLASSES[name], part, name)
 
 
-def test_bad_tensors_are_named():
+def test_bad_tensors_are_named_as_in_the_file():
     key = "model.diffusion_model.middle_block.1.proj_in.weight"
-    good = tiny_state()
-    average = "model_ema." + key.removeprefix("model.").replace(".", "")
-    del good[average]
+    good = {name: value for name, value in tiny_state().items() if not name.startswith("model_ema.")}
     without = {name: value for name, value in good.items() if name != key}
-    with pytest.raises(WeightsError, match=r"^unet: missing tensor mid_block.attentions.0.proj_in.weight$"):
+    with pytest.raises(WeightsError, match=rf"^unet: missing tensor {re.escape(key)}$"):
         built(without, "unet")
     with pytest.raises(WeightsError, match=r"proj_in.weight must have shape \(128, 128, 1, 1\), got \(128, 64, 1, 1\)"):
         built(good | {key: good[key][:, :64]}, "unet")
@@ -170,8 +169,52 @@ def test_bad_tensors_are_named():
     poisoned[3, 4] = torch.nan
     with pytest.raises(WeightsError, match=r"proj_in.weight holds values that are not finite"):
         built(good | {key: poisoned}, "unet")
-    with pytest.raises(WeightsError, match=r"^unet: unknown tensor input_blocks.99.0.op.weight$"):
+    with pytest.raises(WeightsError, match=r"^unet: unknown tensor model.diffusion_model.input_blocks.99.0.op.weight$"):
         built(good | {"model.diffusion_model.input_blocks.99.0.op.weight": torch.zeros(1)}, "unet")
+    fused = "cond_stage_model.model.visual.transformer.resblocks.1.attn.in_proj_weight"
+    with pytest.raises(WeightsError, match=rf"^image_encoder: missing tensor {re.escape(fused)}$"):
+        built({name: value for name, value in good.items() if name != fused}, "image_encoder")
+    with pytest.raises(WeightsError, match=rf"^image_encoder: tensor {re.escape(fused)} must have shape"):
+        built(good | {fused: good[fused][:-1]}, "image_encoder")
+
+
+def test_bad_averages_are_named_as_in_the_file():
+    state = tiny_state()
+    average = "model_ema.diffusion_modelmiddle_block1proj_inweight"
+    without = {name: value for name, value in state.items() if name != average}
+    with pytest.raises(WeightsError, match=rf"^unet: missing tensor {average}: some averaged weights are there"):
+        built(without, "unet")
+    with pytest.raises(WeightsError, match=rf"^unet: tensor {average} holds values that are not finite"):
+        built(state | {average: torch.full_like(state[average], torch.inf)}, "unet")
+
+
+def test_what_no_network_needs_is_never_read():
+    wanted = from_original(tiny_state())
+    needed = {
+        key
+        for key in tiny_state()
+        if key.startswith(("model_ema.diffusion", "first_stage", "cond_stage_model.model.visual.", "cc_projection."))
+    }
+
+    def refuse():
+        raise AssertionError("read")
+
+    state = {
+        key: StoredTensor.of(value) if key in needed else StoredTensor(value.shape, value.dtype, refuse)
+        for key, value in tiny_state().items()
+    }
+    for name in CLASSES:
+        built(state, name)
+        assert getattr(from_original(state), name).tensors.keys() == getattr(wanted, name).tensors.keys()
+
+
+def test_a_start_for_training_is_known_by_its_first_layer():
+    state = {key: value for key, value in tiny_state().items() if not key.startswith("cc_projection")}
+    for key in ("model.diffusion_model.input_blocks.0.0.weight", "model_ema.diffusion_modelinput_blocks00weight"):
+        state[key] = state[key][:, :4]
+    parts = from_original(state)
+    assert parts.pose_conditioning is None
+    assert parts.unet.config["in_channels"] == 4
 
 
 def test_a_checkpoint_of_another_model_is_refused():

@@ -18,6 +18,25 @@ def test_pose_vector_equals_the_original():
     np.testing.assert_allclose(ours, golden["T"], atol=1e-6)
 
 
+def test_stable_zero123_is_told_the_polar_angle_of_the_input_camera_in_place_of_the_radius():
+    move = RelativePose.from_degrees([30.0, -100.0], [20.0, -10.0], [0.3, 0.1])
+    source = OrbitPose.from_degrees([0.0, 50.0], [5.0, 60.0], [1.8, 2.0])
+    ours = pose_vector(move, source, "source_polar")
+    assert torch.equal(ours[:, :3], pose_vector(move)[:, :3])
+    torch.testing.assert_close(ours[:, 3], torch.deg2rad(torch.tensor([85.0, 30.0])))
+    with pytest.raises(ValueError, match="source must be given"):
+        pose_vector(move, None, "source_polar")
+
+
+def test_the_context_of_a_half_precision_model_does_not_round_the_pose():
+    layer = PoseConditioning(8)
+    pose = torch.tensor([[1.234567, 0.0, 1.0, 0.0]])
+    tokens = torch.zeros(1, 1, 8, dtype=torch.bfloat16)
+    exact = layer(tokens.float(), pose)
+    assert torch.equal(layer(tokens, pose), exact.bfloat16())
+    assert layer(tokens, pose).dtype == torch.bfloat16
+
+
 def camera(azimuth, elevation, radius):
     """Centre (3,) and rotation (3, 3), columns right, down, forward, of a camera that looks at the origin."""
     centre = radius * np.array(

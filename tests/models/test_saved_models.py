@@ -175,7 +175,7 @@ BROKEN = {
     "image_size must be a whole number from 1 to 4096, got '32'": lambda f: index(f, image_size="32"),
     "do not go together: unet must take 16 channels, takes 22": lambda f: index(f, rays=False),
     "truncated or no safetensors": lambda f: weights(f).write_bytes(weights(f).read_bytes()[:1000]),
-    "is a pickle and is not read": lambda f: weights(f).rename(f / "unet" / "diffusion_pytorch_model.bin"),
+    "bin: is not a checkpoint": lambda f: weights(f).rename(f / "unet" / "diffusion_pytorch_model.bin"),
     "config.json does not describe": lambda f: (f / "unet" / "config.json").write_text('{"layers_per_block": "many"}'),
 }
 
@@ -193,7 +193,7 @@ def test_a_checkpoint_with_a_missing_tensor_is_named(tmp_path):
     del state["model.diffusion_model.out.2.bias"]
     state = {k: v for k, v in state.items() if not k.startswith("model_ema")}
     torch.save({"state_dict": state}, tmp_path / "tiny.ckpt")
-    with pytest.raises(WeightsError, match=r"unet: missing tensor conv_out\.bias"):
+    with pytest.raises(WeightsError, match=r"unet: missing tensor model\.diffusion_model\.out\.2\.bias"):
         load_model(tmp_path / "tiny.ckpt")
 
 

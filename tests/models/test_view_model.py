@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import save_file
 
 from deterministic import GOLDEN, disc_image, normal, tiny_state
@@ -111,7 +112,7 @@ def test_look_and_join_are_condition():
     for source in (None, SOURCE):
         whole = mini().condition(blobs(1), MOVES, source)
         parts = mini().join(*mini().look(blobs(1)), MOVES, source)
-        assert all(torch.equal(getattr(whole, n), getattr(parts, n)) for n in vars(whole))
+        assert all(torch.equal(getattr(whole, n), v) for n, v in given(parts).items())
 
 
 def test_conditions_have_one_row_per_view():
@@ -123,18 +124,47 @@ def test_conditions_have_one_row_per_view():
     assert condition.pose.shape == (3, 7)
 
 
+def test_cross_attention_to_one_token_is_the_constant_it_is_taken_for(original):
+    """The library's own attention, asked for every query, gives what is computed once per picture."""
+    with torch.no_grad():
+        constant = original.condition(PHOTO, MOVES)
+    asked = replace(constant, added=None, added_without=None)
+    x, step = normal("tiny_x_b3", (3, 4, 8, 8)), torch.tensor([500])
+    for ours, theirs in ((constant, asked), (constant.without_image(), asked.without_image())):
+        assert ours.added.shape == (3, 1, 5 * 32 + 5 * 64 + 6 * 128)
+        with torch.no_grad():
+            torch.testing.assert_close(
+                original.network(x, step, ours), original.network(x, step, theirs), atol=2e-5, rtol=0
+            )
+
+
+def test_the_constant_is_not_used_where_gradients_or_other_processors_need_the_attention_itself(original):
+    assert original.condition(PHOTO, MOVE).added is None
+    processors = dict(original.unet.attn_processors)
+    original.unet.set_attn_processor(AttnProcessor())
+    with torch.no_grad():
+        condition = original.condition(PHOTO, MOVE)
+        assert condition.added is None
+        close(original.network(normal("tiny_x", (1, 4, 8, 8)), torch.tensor([261]), condition), "t261")
+    original.unet.set_attn_processor(processors)
+
+
+def given(condition):
+    return {name: value for name, value in vars(condition).items() if value is not None}
+
+
 def test_photos_one_per_view_are_conditioned_each_on_its_own():
     together = mini().condition(blobs(3), MOVES, SOURCE)
     for k in range(3):
         alone = mini().condition(blobs(3)[k : k + 1], MOVES[k : k + 1], SOURCE)
-        for name in vars(alone):
-            torch.testing.assert_close(getattr(together[k : k + 1], name), getattr(alone, name), msg=name)
+        for name, value in given(alone).items():
+            torch.testing.assert_close(getattr(together[k : k + 1], name), value, msg=name)
 
 
 def test_joined_conditions_come_apart_again():
     condition = mini().condition(blobs(1), MOVES, SOURCE)
     joined = condition[:2].join(condition[2:])
-    assert all(torch.equal(getattr(joined, n), getattr(condition, n)) for n in vars(condition))
+    assert all(torch.equal(getattr(joined, n), v) for n, v in given(condition).items())
     bare = Condition(torch.zeros(2, 1, 4), torch.zeros(2, 4, 2, 2))
     assert len(bare.join(bare)) == 4
     assert bare.join(bare).rays is None

@@ -6,10 +6,11 @@ import exact_scene
 import pytest
 import torch
 
+from zero123.diffusion.sampling import SamplingSettings
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import OrbitPose
 from zero123.images.matting import Matte
-from zero123.pipeline import Photo, SamplingSettings
+from zero123.pipeline import Photo
 from zero123.reconstruction.fit import FitSettings
 from zero123.reconstruction.from_photo import PhotoSettings, from_photo, ring_and_crown, source_at
 from zero123.reconstruction.from_views import ReconstructionSettings

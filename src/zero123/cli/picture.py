@@ -10,31 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from zero123.cli.console import bar, say
+from zero123.cli.options import PhotoOptions, RunOptions, SamplingOptions, grouped
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from zero123.diffusion.sampling import SamplingSettings
     from zero123.geometry.orbit import OrbitPose, RelativePose
-    from zero123.pipeline import NovelViews, Photo, SamplingSettings
+    from zero123.pipeline import NovelViews, Photo
 
 Picture = Annotated[Path, typer.Argument(help="PNG, JPEG or WebP of one object.", show_default=False)]
 Out = Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the results. [default: out/PICTURE]")]
-Model = Annotated[str, typer.Option(help="mini, a model folder, or a checkpoint file.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps. [default: the fastest]", show_default=False)]
-Steps = Annotated[int | None, typer.Option(help="Sampling steps. [default: the model's]", show_default=False)]
-Scale = Annotated[float | None, typer.Option(help="Guidance, 1 is off. [default: the model's]", show_default=False)]
-Seed = Annotated[int, typer.Option(help="Same seed, same pictures.")]
-Background = Annotated[str, typer.Option(help="How the object is found: auto, alpha, plain, grabcut or rembg.")]
-PhotoElevation = Annotated[
-    float | None,
-    typer.Option(help="Height the picture was taken from, degrees. [default: estimated]", show_default=False),
-]
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
     for verb in (views, orbit, reconstruct, demo):
-        app.command()(verb)
+        app.command()(grouped(verb))
 
 
 def views(
@@ -42,25 +34,27 @@ def views(
     azimuth_deg: Annotated[list[float], typer.Option(help="Camera to the right; repeat for several views.")] = [30.0],  # noqa: B006
     elevation_deg: Annotated[list[float], typer.Option(help="Camera up; one, or one per view.")] = [0.0],  # noqa: B006
     radius: Annotated[list[float], typer.Option(help="Camera away; one, or one per view.")] = [0.0],  # noqa: B006
+    samples: Annotated[int, typer.Option(min=1, max=64, help="Pictures of each view, from SEED on.")] = 1,
     out: Out = None,
-    model: Model = "mini",
-    device: Device = None,
-    steps: Steps = None,
-    scale: Scale = None,
-    seed: Seed = 0,
-    background: Background = "auto",
-    photo_elevation_deg: PhotoElevation = None,
+    *,
+    run: RunOptions,
+    sampling: SamplingOptions,
+    about: PhotoOptions,
 ) -> None:
     """Make views from other sides; angles are relative to the picture's camera."""
+    from dataclasses import replace
+
     from zero123.images import io
     from zero123.images.sheets import contact_sheet
     from zero123.pipeline import relative_moves
 
     relative = relative_moves(azimuth_deg, elevation_deg, radius)
-    work = _start(picture, out, model, device, steps, scale, seed, background, photo_elevation_deg)
-    pictures = work.draw(relative.azimuth.shape[0], relative)
+    work = _start(picture, out, run, sampling, about)
+    work = replace(work, sampling=replace(work.sampling, samples=samples))
+    pictures = work.draw(relative)
     for index, image in enumerate(pictures):
-        io.save(work.folder / "views" / f"{index:03d}.png", image)
+        name = f"{index // samples:03d}" + (f"-{index % samples}" if samples > 1 else "")
+        io.save(work.folder / "views" / f"{name}.png", image)
     io.save(work.folder / "sheet.png", contact_sheet(work.with_photo(pictures), min(len(pictures) + 1, 6)))
     say(f"{len(pictures)} views in {work.folder}/views, all of them in {work.folder}/sheet.png")
 
@@ -71,21 +65,18 @@ def orbit(
     elevation_deg: Annotated[float, typer.Option(help="Camera up from the picture's camera.")] = 0.0,
     fps: Annotated[float, typer.Option(min=1, max=60, help="Pictures per second.")] = 12.0,
     out: Out = None,
-    model: Model = "mini",
-    device: Device = None,
-    steps: Steps = None,
-    scale: Scale = None,
-    seed: Seed = 0,
-    background: Background = "auto",
-    photo_elevation_deg: PhotoElevation = None,
+    *,
+    run: RunOptions,
+    sampling: SamplingOptions,
+    about: PhotoOptions,
 ) -> None:
     """Make a video of a camera going once around the object."""
     from zero123.images.sheets import save_video
     from zero123.pipeline import relative_moves
 
     relative = relative_moves([360.0 * f / frames for f in range(frames)], [elevation_deg], [0.0])
-    work = _start(picture, out, model, device, steps, scale, seed, background, photo_elevation_deg)
-    save_video(work.folder / "orbit.mp4", work.draw(frames, relative), fps)
+    work = _start(picture, out, run, sampling, about)
+    save_video(work.folder / "orbit.mp4", work.draw(relative), fps)
     say(f"{work.folder}/orbit.mp4")
 
 
@@ -96,13 +87,10 @@ def reconstruct(
         typer.Option("-o", "--out", help="Mesh file: .glb, .obj, .ply, .stl. [default: out/PICTURE/model.glb]"),
     ] = None,
     faces: Annotated[int, typer.Option(min=100, max=1_000_000, help="Triangles, at most about this many.")] = 30_000,
-    model: Model = "mini",
-    device: Device = None,
-    steps: Steps = None,
-    scale: Scale = None,
-    seed: Seed = 0,
-    background: Background = "auto",
-    photo_elevation_deg: PhotoElevation = None,
+    *,
+    run: RunOptions,
+    sampling: SamplingOptions,
+    about: PhotoOptions,
 ) -> None:
     """Make a coloured 3D mesh: views all around, then a field fitted to them, then its surface."""
     file = out or Path("out") / picture.stem / "model.glb"
@@ -110,27 +98,20 @@ def reconstruct(
 
     if file.suffix.lower() not in FORMATS or file.is_dir():
         raise ValueError(f"{file}: must be a file whose name ends in {', '.join(FORMATS)}")
-    work = _start(picture, file.parent, model, device, steps, scale, seed, background, photo_elevation_deg)
+    work = _start(picture, file.parent, run, sampling, about)
     work.reconstruct(file, faces)
     say(f"{file}, turning in {file.parent}/turntable.mp4")
 
 
-def demo(
-    picture: Picture,
-    out: Out = None,
-    model: Model = "mini",
-    device: Device = None,
-    seed: Seed = 0,
-) -> None:
+def demo(picture: Picture, out: Out = None, *, run: RunOptions, sampling: SamplingOptions, about: PhotoOptions) -> None:
     """Everything at once: 12 views, an orbit video, a contact sheet and a mesh."""
     from zero123.images import io
     from zero123.images.sheets import contact_sheet, save_video
     from zero123.pipeline import relative_moves
 
     start = time.monotonic()
-    work = _start(picture, out, model, device, None, None, seed, "auto", None)
-    relative = relative_moves([30.0 * k for k in range(12)], [0.0], [0.0])
-    pictures = work.draw(12, relative)
+    work = _start(picture, out, run, sampling, about)
+    pictures = work.draw(relative_moves([30.0 * k for k in range(12)], [0.0], [0.0]))
     for index, image in enumerate(pictures):
         io.save(work.folder / "views" / f"{index:03d}.png", image)
     labels = ["picture"] + [f"{30 * k}°" for k in range(12)]
@@ -151,9 +132,9 @@ class _Work:
     sampling: SamplingSettings
     source: OrbitPose | None
 
-    def draw(self, count: int, relative: RelativePose) -> Tensor:
-        """Views (count, 3, S, S) with a progress bar."""
-        with bar(f"drawing {count} views") as update:
+    def draw(self, relative: RelativePose) -> Tensor:
+        """Views (V, 3, S, S) with a progress bar."""
+        with bar(f"drawing {len(relative) * self.sampling.samples} views") as update:
             return self.views(self.photo, relative, self.sampling, self.source, update)
 
     def with_photo(self, pictures: Tensor) -> Tensor:
@@ -188,30 +169,16 @@ class _Work:
         io.save(file.parent / "reconstruction-views.png", contact_sheet(images, 7))
 
 
-def _start(
-    picture: Path,
-    out: Path | None,
-    model: str,
-    device: str | None,
-    steps: int | None,
-    scale: float | None,
-    seed: int,
-    background: str,
-    photo_elevation_deg: float | None,
-) -> _Work:
+def _start(picture: Path, out: Path | None, run: RunOptions, sampling: SamplingOptions, about: PhotoOptions) -> _Work:
     """Check everything that can be wrong before any work, load the model, cut the object out and show how."""
     from zero123.files import writable_folder
     from zero123.images import io
 
     image = io.load(picture)
     with bar("loading the model"):
-        from zero123.pipeline import NovelViews, SamplingSettings
-        from zero123.reconstruction.from_photo import source_at
-
-        sampling = SamplingSettings(steps=steps, scale=scale, seed=seed)
-        source = None if photo_elevation_deg is None else source_at(photo_elevation_deg)
-        views = NovelViews.from_pretrained(model, device)
-        photo = views.prepare(image, cast(Any, background))  # checked there
+        settings, source = sampling.settings(), about.source()
+        views = run.load()
+        photo = views.prepare(image, cast(Any, about.background))  # checked there
         folder = writable_folder(out or Path("out") / picture.stem)  # made once nothing else can be wrong
     io.save(folder / "mask.png", photo.mask)
     io.save(folder / "input.png", photo.rgba)
@@ -219,4 +186,4 @@ def _start(
     say(f"object found by {matte.method}, {matte.coverage:.0%} of the picture; see {folder}/mask.png")
     if matte.cropped:
         say("note: the object touches the picture's edge; what lies beyond it will be guessed badly")
-    return _Work(folder, views, photo, sampling, source)
+    return _Work(folder, views, photo, settings, source)

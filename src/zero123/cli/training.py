@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zero123.cli.console import bar, say
+from zero123.cli.options import RunOptions, SamplingOptions, grouped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,7 @@ Folder = Annotated[Path, typer.Option("-o", "--out", help="Folder for the result
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
     for verb in (codec, train, evaluate):
-        app.command()(verb)
+        app.command()(grouped(verb))
 
 
 def codec(
@@ -87,10 +88,10 @@ def train(
     from accelerate import PartialState
 
     from zero123.data.pairs import PairSampler
+    from zero123.machine import default_device
     from zero123.models.patch_codec import PatchCodec
     from zero123.models.pretrained import save_model
     from zero123.models.weights import load_component
-    from zero123.pipeline import default_device
     from zero123.presets import MINI_TRAINING, mini_model
     from zero123.training.show import SampleSheet
     from zero123.training.trainer import train as run
@@ -114,23 +115,19 @@ def train(
 def evaluate(
     views: Annotated[Path, typer.Argument(help="Folder of view sets; view 0 of each is the input.")],
     out: Folder,
-    model: Annotated[str, typer.Option(help="mini, a model folder, or a checkpoint file.")] = "mini",
     targets: Annotated[int, typer.Option(min=1, help="Views made of each object: views 1 to this.")] = 8,
     known_source: Annotated[
         bool, typer.Option("--known-source", help="Tell the model where view 0 was taken from.")
     ] = False,
-    steps: Annotated[
-        int | None, typer.Option(help="Sampling steps. [default: the model's]", show_default=False)
-    ] = None,
-    scale: Annotated[float | None, typer.Option(help="Guidance. [default: the model's]", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same scores.")] = 0,
     pattern: Annotated[str, typer.Option(help="Which view sets, as a shell pattern.")] = "*",
     listed: Annotated[Path | None, typer.Option(help="File with one name of a view set per line.")] = None,
+    *,
+    run: RunOptions,
+    sampling: SamplingOptions,
 ) -> None:
     """Score a model on view sets beside baselines; writes scores.json and a contact sheet."""
     from zero123.evaluation.benchmark import Protocol, table
-    from zero123.evaluation.benchmark import evaluate as run
-    from zero123.pipeline import NovelViews, SamplingSettings
+    from zero123.evaluation.benchmark import evaluate as score
 
     folders = sorted(p for p in views.glob(pattern) if p.is_dir() and not p.name.startswith("."))
     if listed is not None:
@@ -138,9 +135,9 @@ def evaluate(
         folders = [p for p in folders if p.name in names]
     if not folders:
         raise ValueError(f"{views}: holds no view sets that match")
-    protocol = Protocol(targets, known_source, SamplingSettings(steps=steps, scale=scale, seed=seed))
+    protocol = Protocol(targets, known_source, sampling.settings())
     with bar(f"{len(folders)} objects") as update:
-        means = run(NovelViews.from_pretrained(model), folders, protocol, out, update)
+        means = score(run.load(), folders, protocol, out, update)
     say(table(means))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -23,6 +24,11 @@ class Pair:
 
     conditional: Any
     unconditional: Any
+
+    @cached_property
+    def joined(self) -> Any:
+        """Both in one batch, unconditional first, or None where they cannot be joined; made once for all steps."""
+        return self.unconditional.join(self.conditional) if isinstance(self.unconditional, Joinable) else None
 
 
 @runtime_checkable
@@ -68,9 +74,9 @@ class Guided:
 
     def _both(self, x: Tensor, sigma: Tensor, condition: Pair) -> tuple[Tensor, Tensor]:
         """Clean latents without and with the condition."""
-        if not isinstance(condition.unconditional, Joinable):
+        joined = condition.joined
+        if joined is None:
             return self.denoiser(x, sigma, condition.unconditional), self.denoiser(x, sigma, condition.conditional)
-        joined = condition.unconditional.join(condition.conditional)
         x0 = self.denoiser(torch.cat((x, x)), sigma if sigma.ndim == 0 else torch.cat((sigma, sigma)), joined)
         unconditional, conditional = x0.chunk(2)
         return unconditional, conditional

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from zero123.data.view_set import ViewSet
+from zero123.diffusion.sampling import SamplingSettings
 from zero123.evaluation.baselines import BASELINES, baseline_views
 from zero123.evaluation.metrics import all_metrics
 from zero123.files import atomic_path
@@ -18,7 +19,7 @@ from zero123.images import io
 from zero123.images.alpha import composite
 from zero123.images.matting import Matte
 from zero123.images.sheets import contact_sheet
-from zero123.pipeline import NovelViews, Photo, SamplingSettings
+from zero123.pipeline import NovelViews, Photo
 
 
 @dataclass(frozen=True)

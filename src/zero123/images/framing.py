@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from zero123.images.alpha import Box, bounding_box, composite
-from zero123.images.io import resized
+from zero123.images.io import from_pillow, resized, to_pillow
 
 _HARD_THRESHOLD = 127 / 255  # the original's: 8-bit alpha over 127 is foreground
 _SOFT_THRESHOLD = 0.1  # a soft edge belongs to the object, a haze does not
@@ -73,6 +74,26 @@ def frame(rgba: Tensor, framing: Framing) -> Tensor:
     canvas = small.new_zeros(4, framing.size, framing.size)
     canvas[:, top : top + height, left : left + width] = small
     return canvas
+
+
+def original_training_view(rgba: Tensor, size: int = 256) -> Tensor:
+    """A rendered view on white as the original's data loader gave it to training: edges are not blended.
+
+    Pixels of alpha 0 are white and all others keep their straight colour, so soft edges stay dark; then bilinear with
+    antialiasing (`ObjaverseData.load_im` and its transforms). Everything else here lays over white by `composite`.
+
+    Args:
+        rgba: picture with straight alpha, (4, H, W), in [0, 1].
+        size: shorter side of the result, pixels.
+
+    Returns:
+        (3, h, w), in [0, 1].
+    """
+    if rgba.ndim != 3 or rgba.shape[0] != 4:
+        raise ValueError(f"rgba must be (4, H, W), got {tuple(rgba.shape)}")
+    hard = composite(torch.cat((rgba[:3], rgba[3:].gt(0).to(rgba))), torch.ones(3))
+    height, width = (int(size * side / min(rgba.shape[1:])) for side in rgba.shape[1:])
+    return from_pillow(to_pillow(hard).resize((width, height), Image.Resampling.BILINEAR)).to(rgba)
 
 
 def placement(alpha: Tensor, framing: Framing) -> tuple[Box, tuple[int, int]]:

@@ -54,10 +54,10 @@ class Autoencoder(nn.Module):
         return self._encode(images, None) * (self.scale if self.scale_condition else 1)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W), about [0, 1] and not clamped, of scaled latents (B, C, h, w)."""
+        """Pictures (B, 3, H, W), float32, about [0, 1] and not clamped, of scaled latents (B, C, h, w)."""
         decoded = self.network.decode(latents / self.scale)
         pixels = decoded if isinstance(decoded, Tensor) else decoded.sample
-        return (pixels + 1) / 2
+        return (pixels.float() + 1) / 2  # bfloat16 has only 128 steps from 1 to 2
 
     def _encode(self, images: Tensor, generator: Generator | None) -> Tensor:
         encoded = self.network.encode(images * 2 - 1)

@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 
+PoseFormat = Literal["radius", "source_polar"]
+"""What the fourth pose number is; see `pose_vector`."""
 
-def pose_vector(relative: RelativePose) -> Tensor:
-    """The four numbers of Zero-1-to-3: polar angle, sine and cosine of azimuth, radius, all as changes, (..., 4).
+
+def pose_vector(relative: RelativePose, source: OrbitPose | None = None, pose_format: PoseFormat = "radius") -> Tensor:
+    """The four numbers of Zero-1-to-3, (..., 4): changes of polar angle and of azimuth (sine, cosine), and one more.
 
     The polar angle is measured from straight above, so its change is minus that of the elevation. Section 3.2 of Liu
     et al., 2023 (arXiv:2303.11328).
+
+    Args:
+        relative: move from the input camera to the target's, (...).
+        source: pose of the input camera, (...); needed for "source_polar" only.
+        pose_format: "radius" is the change of radius, as in every release of the paper's authors; "source_polar" is the
+            polar angle of the input camera itself, in radians, as Stable-Zero123 was trained (it ignores the radius).
+
+    Raises:
+        ValueError: `source` is missing where it is needed.
     """
-    return torch.stack(
-        (-relative.elevation, torch.sin(relative.azimuth), torch.cos(relative.azimuth), relative.radius), dim=-1
-    )
+    last = relative.radius
+    if pose_format == "source_polar":
+        if source is None:
+            raise ValueError("source must be given for poses of the format 'source_polar', got None")
+        last = (math.pi / 2 - source.elevation).expand_as(relative.elevation)
+    return torch.stack((-relative.elevation, torch.sin(relative.azimuth), torch.cos(relative.azimuth), last), dim=-1)
 
 
 def source_vector(source: OrbitPose) -> Tensor:
@@ -67,17 +84,20 @@ class PoseConditioning(nn.Module):
             self.projection.weight[:, :token_width] = torch.eye(token_width)
             self.projection.bias.zero_()
 
-    def vector(self, relative: RelativePose, source: OrbitPose) -> Tensor:
+    def vector(self, relative: RelativePose, source: OrbitPose, pose_format: PoseFormat = "radius") -> Tensor:
         """All the pose numbers the layer takes, (B, 4) or (B, 7)."""
-        relative_part = pose_vector(relative)
+        relative_part = pose_vector(relative, source, pose_format)
         if not self.absolute:
             return relative_part
         return torch.cat((relative_part, source_vector(source)), dim=-1)
 
     def forward(self, tokens: Tensor, pose: Tensor) -> Tensor:
-        """Context (B, N, D) of tokens (B, N, D) and pose numbers (B, P)."""
-        pose = pose[:, None].expand(-1, tokens.shape[1], -1).to(tokens)
-        return self.projection(torch.cat((tokens, pose), dim=-1))
+        """Context (B, N, D), in the tokens' type, of tokens (B, N, D) and pose numbers (B, P)."""
+        pose = pose[:, None].expand(-1, tokens.shape[1], -1)
+        joined = torch.cat((tokens.to(pose), pose), dim=-1)
+        layer = self.projection
+        # once a picture, so in the poses' own precision: bfloat16 would round an angle by up to a quarter of a degree
+        return F.linear(joined, layer.weight.to(pose), layer.bias.to(pose)).to(tokens)
 
 
 class ElevationHead(nn.Module):

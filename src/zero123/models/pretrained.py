@@ -5,55 +5,90 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import asdict, fields
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from zero123.diffusion.schedule import NoiseSchedule
 from zero123.files import replace_folder
 from zero123.models.autoencoder import Autoencoder
 from zero123.models.image_encoder import ImageEncoder
-from zero123.models.patch_codec import PatchCodec, is_patch_codec
-from zero123.models.pose_conditioning import ElevationHead, PoseConditioning
-from zero123.models.view_model import ViewModel, ViewModelSettings
-from zero123.models.weights import (
-    WeightsError,
-    build_component,
-    from_original,
-    load_component,
-    read_checkpoint,
-    read_json,
-    save_component,
-)
-
-SHIPPED = Path(__file__).resolve().parent.parent / "weights"
-"""Models that came with the package, one folder each."""
+from zero123.models.pose_conditioning import PoseConditioning, PoseFormat
+from zero123.models.stored_model import StoredModel, find_model, read_model
+from zero123.models.view_model import ViewModel
+from zero123.models.weights import Part, Place, StoredTensor, WeightsError, build_part, place_tensor, save_component
 
 _SHARD_BYTES = 16 * 2**20
+_LARGE, _LARGE_SHARD_BYTES = 2**30, 4 * 2**30
 
 
-def load_model(name: str | Path, dtype: torch.dtype = torch.float32) -> ViewModel:
-    """A model in evaluation mode, on the CPU.
+def load_model(
+    name: str | Path,
+    dtype: torch.dtype | None = torch.float32,
+    device: torch.device | str = "cpu",
+    *,
+    pose_format: PoseFormat | None = None,
+    place: Place = place_tensor,
+) -> ViewModel:
+    """A model in evaluation mode; loading takes the memory of the model and of its largest tensor.
 
     Args:
-        name: one that is shipped ("mini"), a model folder, or a checkpoint file with the original's keys.
-        dtype: floating point type of the parameters.
+        name: one that is shipped ("mini"), a release that was downloaded ("105000"), a model folder (ours or one of the
+            community's for diffusers), or a checkpoint file with the original's keys (.ckpt or .safetensors).
+        dtype: floating point type of the parameters; None keeps the types in the files.
+        device: where the model shall be. On the CPU, tensors whose type is `dtype` already stay mapped from the file.
+        pose_format: what the fourth pose number of the model is; None takes what the weights say, or, of files in the
+            original's layout, "source_polar" for Stable-Zero123's (known by name) and "radius" for all others.
+        place: puts a tensor into its network, see `build_component`.
 
     Raises:
         WeightsError: no such model, or something in it is missing, damaged or does not fit.
     """
-    path = Path(name)
-    if path.is_file():
-        return _from_checkpoint(path, dtype)
-    if path.is_dir():
-        return _from_folder(path, dtype)
-    if (SHIPPED / str(name)).is_dir() and str(name) == path.name:
-        return _from_folder(SHIPPED / str(name), dtype)
-    shipped = ", ".join(sorted(p.name for p in SHIPPED.iterdir() if p.is_dir())) if SHIPPED.is_dir() else "none"
-    raise WeightsError(f"{name}: no such model; give a model folder, a checkpoint file, or a shipped model ({shipped})")
+    found = read_model(find_model(name))
+    if found.is_start:
+        raise WeightsError(
+            f"{name}: is a start for training, not a view model: its UNet takes 4 channels and it knows no poses"
+        )
+    return _build(found, dtype, device, pose_format, place)
+
+
+def load_start(path: str | Path, dtype: torch.dtype | None = torch.float32) -> ViewModel:
+    """A view model to train, made of Stable Diffusion's image-conditioned weights as the original starts from them.
+
+    The UNet's first layer gets 4 more channels for the input picture, whose weights are zero, and the pose
+    conditioning starts afresh, as the identity on the image token (spec: `--finetune_from`).
+
+    Args:
+        path: `sd-image-conditioned-v2` if downloaded, or a file of its layout. A view model is taken as it is.
+        dtype: floating point type of the parameters; None keeps the types in the file.
+
+    Raises:
+        WeightsError: no such file, or something in it is missing, damaged or does not fit.
+    """
+    found = read_model(find_model(path))
+    if found.is_start:
+        _, unet = found.networks["unet"]
+        config = {**unet.config, "in_channels": 2 * unet.config["in_channels"]}
+        tensors = {**unet.tensors, "conv_in.weight": unet.tensors["conv_in.weight"].then(_widened)}
+        pose = PoseConditioning(unet.config["cross_attention_dim"])
+        fresh = Part(pose.config, {k: StoredTensor.of(t) for k, t in pose.state_dict().items()})
+        networks = {
+            **found.networks,
+            "unet": (found.networks["unet"][0], replace(unet, config=config, tensors=tensors)),
+            "pose_conditioning": (PoseConditioning, fresh),
+        }
+        found = replace(found, networks=networks, is_start=False)
+    return _build(found, dtype, "cpu", None, place_tensor)
+
+
+def _widened(kernel: Tensor) -> Tensor:
+    """The kernel with as many input channels again, which count for nothing."""
+    return torch.cat((kernel, torch.zeros_like(kernel)), dim=1)
 
 
 def save_model(model: ViewModel, folder: str | Path, dtype: torch.dtype | None = None) -> None:
@@ -65,8 +100,22 @@ def save_model(model: ViewModel, folder: str | Path, dtype: torch.dtype | None =
         dtype: floating point type in the files; None keeps that of the parameters.
 
     Raises:
-        WeightsError: `folder` holds something that is not a model.
+        WeightsError: `folder` holds something that is not a model, or a tensor does not fit `dtype`.
         OSError: it cannot be written.
+    """
+    with model_folder(folder) as unfinished:
+        for part, network in _networks(model).items():
+            save_component(network, unfinished / part, dtype=dtype, shard_bytes=shard_bytes(model))
+        write_json(unfinished / "scheduler" / "scheduler_config.json", scheduler_config(model))
+        write_json(unfinished / "model_index.json", _index(model))
+
+
+@contextmanager
+def model_folder(folder: str | Path) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` on success and vanishes on failure; a model that was there is replaced.
+
+    Raises:
+        WeightsError: `folder` holds something that is not a model.
     """
     folder = Path(folder).absolute()
     if folder.exists() and (
@@ -76,14 +125,7 @@ def save_model(model: ViewModel, folder: str | Path, dtype: torch.dtype | None =
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        for part, network in _networks(model).items():
-            save_component(network, unfinished / part, dtype=dtype, shard_bytes=_SHARD_BYTES)
-        scheduler = unfinished / "scheduler"
-        scheduler.mkdir()
-        (scheduler / "scheduler_config.json").write_text(
-            json.dumps(_scheduler_config(model), indent=2), encoding="utf-8"
-        )
-        (unfinished / "model_index.json").write_text(json.dumps(_index(model), indent=2) + "\n", encoding="utf-8")
+        yield unfinished
         unfinished.chmod(0o755)
         for extra in ("README.md", "ATTRIBUTION.md"):  # a model card outlives a new version of the weights
             if (folder / extra).is_file():
@@ -91,6 +133,18 @@ def save_model(model: ViewModel, folder: str | Path, dtype: torch.dtype | None =
         replace_folder(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """A file of settings in a model folder."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def shard_bytes(model: ViewModel) -> int:
+    """A small model comes in pieces that a repository takes, a large one in few."""
+    size = sum(parameter.nbytes for parameter in model.parameters())
+    return _SHARD_BYTES if size < _LARGE else _LARGE_SHARD_BYTES
 
 
 def _networks(model: ViewModel) -> dict[str, nn.Module]:
@@ -110,7 +164,8 @@ def _index(model: ViewModel) -> dict[str, Any]:
     return {"_class_name": "NovelViews", **classes, **scheduler, "settings": asdict(model.settings)}
 
 
-def _scheduler_config(model: ViewModel) -> dict[str, Any]:
+def scheduler_config(model: ViewModel) -> dict[str, Any]:
+    """The noise schedule in the words of diffusers' `DDIMScheduler`."""
     return {
         "_class_name": "DDIMScheduler",
         "num_train_timesteps": len(model.schedule),
@@ -124,57 +179,22 @@ def _scheduler_config(model: ViewModel) -> dict[str, Any]:
     }
 
 
-def _from_folder(folder: Path, dtype: torch.dtype) -> ViewModel:
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPVisionModelWithProjection
-
-    index = read_json(folder / "model_index.json")
-    given = index.get("settings")
-    if not isinstance(given, dict):
-        raise WeightsError(f"{folder / 'model_index.json'}: has no settings; it was not written by zero123")
-    known = {f.name for f in fields(ViewModelSettings)}
-    if unknown := sorted(set(given) - known):
-        raise WeightsError(f"{folder / 'model_index.json'}: unknown setting {unknown[0]!r}; made by a newer version?")
-    try:
-        settings = ViewModelSettings(**given)
-    except ValueError as error:
-        raise WeightsError(f"{folder / 'model_index.json'}: {error}") from error
-    codec = PatchCodec if is_patch_codec(read_json(folder / "vae" / "config.json")) else AutoencoderKL
-    parts = {"unet": UNet2DConditionModel, "vae": codec, "image_encoder": CLIPVisionModelWithProjection}
-    loaded: dict[str, Any] = {k: load_component(folder / k, cls, k, dtype=dtype) for k, cls in parts.items()}
-    pose = load_component(folder / "pose_conditioning", PoseConditioning, dtype=dtype)
-    head = load_component(folder / "elevation_head", ElevationHead, dtype=dtype) if "elevation_head" in index else None
-    return _assemble(loaded["unet"], loaded["vae"], loaded["image_encoder"], pose, head, settings)
-
-
-def _from_checkpoint(path: Path, dtype: torch.dtype) -> ViewModel:
-    """A file with the original's keys; spec of the layout in `weights/original_layout.py`."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPVisionModelWithProjection
-
-    parts = from_original(read_checkpoint(path))
-    unet = build_component(UNet2DConditionModel, parts.unet.config, parts.unet.tensors, "unet", dtype=dtype)
-    vae = build_component(AutoencoderKL, parts.vae.config, parts.vae.tensors, "vae", dtype=dtype)
-    encoder = build_component(
-        CLIPVisionModelWithProjection,
-        parts.image_encoder.config,
-        parts.image_encoder.tensors,
-        "image_encoder",
-        dtype=dtype,
-    )
-    width = parts.pose_conditioning.config["out_features"]
-    tensors = {f"projection.{k}": v for k, v in parts.pose_conditioning.tensors.items()}
-    pose = build_component(PoseConditioning, {"token_width": width}, tensors, "pose_conditioning", dtype=dtype)
-    size = 8 * int(parts.unet.config.get("sample_size") or 32)
-    return _assemble(unet, vae, encoder, pose, None, ViewModelSettings(image_size=size, name=path.stem))
-
-
-def _assemble(
-    unet: nn.Module, vae: nn.Module, encoder: nn.Module, pose: Any, head: Any, settings: ViewModelSettings
+def _build(
+    found: StoredModel,
+    dtype: torch.dtype | None,
+    device: torch.device | str,
+    pose_format: PoseFormat | None,
+    place: Place,
 ) -> ViewModel:
-    autoencoder = Autoencoder(vae, settings.latent_scale, settings.scale_condition)
-    parts = autoencoder, ImageEncoder(encoder, settings.tokens), pose, head
+    settings = found.settings if pose_format is None else replace(found.settings, pose_format=pose_format)
+    made = {
+        name: build_part(cls, part, name, dtype=dtype, device=device, place=place)
+        for name, (cls, part) in found.networks.items()
+    }
+    autoencoder = Autoencoder(made["vae"], settings.latent_scale, settings.scale_condition)
+    encoder = ImageEncoder(made["image_encoder"], settings.tokens)
+    parts = autoencoder, encoder, made["pose_conditioning"], made.get("elevation_head")
     try:
-        return ViewModel(unet, *parts, settings, NoiseSchedule.stable_diffusion()).eval()
+        return ViewModel(made["unet"], *parts, settings, NoiseSchedule.stable_diffusion()).eval()
     except ValueError as error:
         raise WeightsError(f"{settings.name}: the networks do not go together: {error}") from error

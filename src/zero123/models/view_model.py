@@ -15,7 +15,8 @@ from zero123.diffusion.schedule import NoiseSchedule, Spacing
 from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.models.autoencoder import Autoencoder
 from zero123.models.image_encoder import ImageEncoder, Tokens
-from zero123.models.pose_conditioning import ElevationHead, PoseConditioning, ray_map
+from zero123.models.pose_conditioning import ElevationHead, PoseConditioning, PoseFormat, ray_map
+from zero123.models.single_token import SingleTokenAttention
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ViewModelSettings:
         prediction: what the UNet predicts.
         tokens: the image encoder's output, one pooled token or a grid.
         rays: the UNet also gets the target's rays in the input camera's frame, 6 channels.
+        pose_format: what the fourth pose number is, see `pose_vector`; "source_polar" for Stable-Zero123.
         null_projected: a token dropped in training still passes the pose conditioning, as in Zero-1-to-3; else it is
             zero, as in sampling.
         latent_scale: diffused latents are the autoencoder's times this.
@@ -44,6 +46,7 @@ class ViewModelSettings:
     prediction: Prediction = "noise"
     tokens: Tokens = "pooled"
     rays: bool = False
+    pose_format: PoseFormat = "radius"
     null_projected: bool = True
     latent_scale: float = 0.18215
     scale_condition: bool = False
@@ -56,7 +59,12 @@ class ViewModelSettings:
     licence: str = "unknown; see where the weights came from"
 
     def __post_init__(self) -> None:
-        for name, kinds in (("prediction", Prediction), ("tokens", Tokens), ("spacing", Spacing)):
+        for name, kinds in (
+            ("prediction", Prediction),
+            ("tokens", Tokens),
+            ("pose_format", PoseFormat),
+            ("spacing", Spacing),
+        ):
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
         for name, low, high in (("image_size", 1, 4096), ("steps", 1, 1000)):
@@ -78,12 +86,16 @@ class Condition:
         latent: latents of the input picture, beside the noisy ones, (B, C, h, w).
         rays: ray map of the target, (B, 6, h, w), or None.
         pose: pose numbers added to the step embedding, (B, P), or None.
+        added: what cross-attention adds in its layers, where that is a constant, (B, 1, widths), or None.
+        added_without: the same for no picture.
     """
 
     tokens: Tensor
     latent: Tensor
     rays: Tensor | None = None
     pose: Tensor | None = None
+    added: Tensor | None = None
+    added_without: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -95,7 +107,8 @@ class Condition:
 
     def without_image(self) -> Condition:
         """The same poses of nothing in particular: the unconditional side of guidance."""
-        return replace(self, tokens=torch.zeros_like(self.tokens), latent=torch.zeros_like(self.latent))
+        tokens, latent = torch.zeros_like(self.tokens), torch.zeros_like(self.latent)
+        return replace(self, tokens=tokens, latent=latent, added=self.added_without)
 
     def join(self, other: Condition) -> Condition:
         """Both conditions, one behind the other along the batch."""
@@ -135,6 +148,7 @@ class ViewModel(nn.Module):
         self.elevation_head = elevation_head
         self.settings = settings
         self.schedule = schedule or NoiseSchedule.stable_diffusion()
+        self._single_token = SingleTokenAttention(unet) if settings.tokens == "pooled" else None
         if (settings.rays or pose_conditioning.absolute) and elevation_head is None:
             raise ValueError("elevation_head must be given where the model takes the input elevation, got None")
         self._check_widths()
@@ -165,7 +179,7 @@ class ViewModel(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Floating point type of the UNet."""
-        return next(self.unet.parameters()).dtype
+        return next(p.dtype for p in self.unet.parameters() if p.is_floating_point())
 
     def forward(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Expected clean latents (B, C, h, w), as `Denoiser` says."""
@@ -175,10 +189,11 @@ class ViewModel(nn.Module):
     def network(self, x_scaled: Tensor, step: Tensor, condition: Condition) -> Tensor:
         """The UNet's prediction, (B, C, h, w), for unit-variance noisy latents and steps (B,)."""
         channels = [x_scaled, condition.latent] + ([] if condition.rays is None else [condition.rays])
+        context = condition.tokens if condition.added is None else condition.added
         output = self.unet(
             torch.cat([c.to(self.dtype) for c in channels], dim=1),
             step.expand(len(x_scaled)),
-            encoder_hidden_states=condition.tokens.to(self.dtype),
+            encoder_hidden_states=context.to(self.dtype),
             class_labels=None if condition.pose is None else condition.pose.to(self.dtype),
         ).sample
         return output.to(x_scaled.dtype)
@@ -226,7 +241,7 @@ class ViewModel(nn.Module):
         relative = relative.to(latent.device, torch.float32)
         source = OrbitPose(*(v.expand(count) for v in vars(source.to(latent.device, torch.float32)).values()))
         tokens, latent = (v.expand(count, *v.shape[1:]) for v in (tokens, latent))
-        pose = self.pose_conditioning.vector(relative, source)
+        pose = self.pose_conditioning.vector(relative, source, self.settings.pose_format)
         if drop is not None and self.settings.null_projected:
             tokens = tokens * ~drop[:, :1, None]
         context = self.pose_conditioning(tokens, pose)
@@ -234,7 +249,16 @@ class ViewModel(nn.Module):
             context = context if self.settings.null_projected else context * ~drop[:, :1, None]
             latent = latent * ~drop[:, 1:, None, None]
         rays = ray_map(source, relative, (latent.shape[-2], latent.shape[-1])) if self.settings.rays else None
-        return Condition(context, latent, rays, pose if self.unet.config.class_embed_type else None)
+        condition = Condition(context, latent, rays, pose if self.unet.config.class_embed_type else None)
+        return condition if torch.is_grad_enabled() else self._with_constants(condition)
+
+    def _with_constants(self, condition: Condition) -> Condition:
+        """The condition and what cross-attention makes of it, where that does not depend on the picture being drawn."""
+        if self._single_token is None or not self._single_token.in_place:
+            return condition
+        tokens = condition.tokens.to(self.unet.device, self.dtype)
+        without = self._single_token(torch.zeros_like(tokens[:1])).expand(len(tokens), -1, -1)
+        return replace(condition, added=self._single_token(tokens), added_without=without)
 
     def estimate_source(self, tokens: Tensor) -> OrbitPose:
         """Where photos were taken from, (B,): elevation by the head if there is one, else on the horizon; azimuth 0."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from zero123.diffusion.sampling import SamplingSettings
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import RADIUS, OrbitPose
 from zero123.geometry.paths import turntable
-from zero123.pipeline import NovelViews, Photo, SamplingSettings
+from zero123.pipeline import NovelViews, Photo
 from zero123.reconstruction.from_views import Reconstruction, ReconstructionSettings, from_views
 from zero123.reconstruction.hull import HullSettings
 

@@ -36,6 +36,23 @@ class ObjectiveSettings:
     elevation_jitter: float = 0.0
 
 
+@dataclass(frozen=True)
+class Draws:
+    """All that is random in one pass.
+
+    Attributes:
+        step: steps into the schedule, (B,) int64.
+        noise: standard normal, like the latents, (B, C, h, w).
+        drop: which samples lose their tokens and their latent, (B, 2) bool.
+        elevation_error: of the input elevation the model is told, radians, (B,).
+    """
+
+    step: Tensor
+    noise: Tensor
+    drop: Tensor
+    elevation_error: Tensor
+
+
 class Objective(nn.Module):
     """The training loss as a module, so that accelerate can wrap it for several devices.
 
@@ -48,25 +65,20 @@ class Objective(nn.Module):
         self.model = model
         self.settings = settings
 
-    def forward(self, batch: PairBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss () and its parts; noise, steps and dropout come from `generator` (CPU)."""
+    def forward(self, batch: PairBatch, chance: torch.Generator | Draws) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss () and its parts; what is random comes from a generator (CPU), or is given."""
         model, settings = self.model, self.settings
-        count, device = len(batch.latent), batch.latent.device
-        uniform = torch.rand(count, generator=generator, dtype=torch.float64) ** settings.noise_power
-        step = (uniform * len(model.schedule)).long().to(device)
-        noise = torch.randn(batch.latent.shape, generator=generator).to(device)
-        drop = self.drop_mask(torch.rand(count, generator=generator)).to(device)
-        error = torch.randn(count, generator=generator).to(device) * settings.elevation_jitter
-        told = OrbitPose(batch.source.azimuth, batch.source.elevation + error, batch.source.radius)
+        draws = chance if isinstance(chance, Draws) else self.draw(batch, chance)
+        told = OrbitPose(batch.source.azimuth, batch.source.elevation + draws.elevation_error, batch.source.radius)
 
         tokens, latent = model.look(batch.photo)
-        condition = model.join(tokens, latent, batch.relative, told, drop)
+        condition = model.join(tokens, latent, batch.relative, told, draws.drop)
         losses = denoising_loss(
             model.network,
             model.schedule,
             batch.latent,
-            noise,
-            step,
+            draws.noise,
+            draws.step,
             condition,
             model.settings.prediction,
             settings.weighting,
@@ -79,6 +91,16 @@ class Objective(nn.Module):
             loss = loss + settings.elevation_weight * elevation
             parts["elevation_rms"] = elevation.detach().sqrt()
         return loss, parts
+
+    def draw(self, batch: PairBatch, generator: torch.Generator) -> Draws:
+        """Noise, steps and dropout of a batch, on its device."""
+        settings, count, device = self.settings, len(batch.latent), batch.latent.device
+        uniform = torch.rand(count, generator=generator, dtype=torch.float64) ** settings.noise_power
+        step = (uniform * len(self.model.schedule)).long().to(device)
+        noise = torch.randn(batch.latent.shape, generator=generator).to(device)
+        drop = self.drop_mask(torch.rand(count, generator=generator)).to(device)
+        error = torch.randn(count, generator=generator).to(device) * settings.elevation_jitter
+        return Draws(step, noise, drop, error)
 
     def drop_mask(self, uniform: Tensor) -> Tensor:
         """Which samples lose their tokens and their latent, (B, 2) bool, from uniform numbers (B,)."""

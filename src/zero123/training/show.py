@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 
 from zero123.data.pairs import PairSampler
+from zero123.diffusion.sampling import SamplingSettings
 from zero123.images import io
 from zero123.images.matting import Matte
 from zero123.images.sheets import contact_sheet
 from zero123.models.view_model import ViewModel
-from zero123.pipeline import NovelViews, Photo, SamplingSettings
+from zero123.pipeline import NovelViews, Photo
 
 
 class SampleSheet:

@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from zero123.data.pairs import PairBatch, PairSampler
+from zero123.machine import default_device
 from zero123.models.view_model import ViewModel
-from zero123.pipeline import default_device
 from zero123.run_log import RunLog
 from zero123.training.objective import Objective, ObjectiveSettings
 from zero123.training.state import Ema, checkpoints, load_notes, load_state, save_state
@@ -21,7 +21,10 @@ from zero123.training.state import Ema, checkpoints, load_notes, load_state, sav
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How long, how fast, how often. The defaults are the original's but for `steps` and `batch`.
+    """How long, how fast, how often. The rates and their warm-up, AdamW's and the average's decay are the original's.
+
+    The original trained in float32 and did not limit gradients: `precision="no"`, `clip=math.inf`. It averaged the
+    UNet alone; here the pose conditioning is averaged too.
 
     Attributes:
         steps: optimiser steps in all.
@@ -33,7 +36,7 @@ class TrainSettings:
         decay: last steps over which the rate falls to 0 along a cosine; 0 keeps it constant.
         weight_decay: AdamW's.
         ema: decay of the weight average.
-        clip: largest norm of the gradient.
+        clip: largest norm of the gradient; infinity for no limit.
         precision: accelerate's: "no", "bf16" or "fp16".
         save_every: steps between checkpoints; two are kept.
         log_every: steps between lines of metrics, which hold means since the last.

@@ -1,4 +1,4 @@
-"""Checkpoint files read without running them: the pickle is only walked through, its tensors are mapped from disk.
+"""Checkpoint files read without running them: the pickle is only walked through, its tensors stay on disk.
 
 A `.ckpt` is a zip archive: `data.pkl` describes objects, `data/<n>` holds the numbers. A pickle is a program, and the
 usual reader obeys it. Here every class or function it names becomes either one of the few builders of tensors and plain
@@ -13,13 +13,16 @@ import io
 import pickle
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
 
+from zero123.models.weights.archive import Storage, Storages, TensorPlan
 from zero123.models.weights.errors import WeightsError
+from zero123.models.weights.safetensors_file import read_safetensors
+from zero123.models.weights.stored import MappedFile, StoredTensor
 
 _DTYPES = {
     "DoubleStorage": torch.float64,
@@ -67,10 +70,38 @@ _HARMLESS = {
 """Names of the standard library met in honest checkpoints; they become stand-ins too, they are only not refused."""
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name; nothing in the file is executed.
+@dataclass(frozen=True)
+class CheckpointFile:
+    """What a checkpoint file holds.
 
-    Tensors are mapped from the file (private copies on write), so that only what is used is read from disk.
+    Attributes:
+        path: where it is.
+        tensors: by name, still in the file.
+        global_step: training steps, where the file says so.
+        has_optimizer: whether states of an optimizer are in it, as in what a training program resumes from.
+        has_state_dict: whether the tensors lie under `state_dict`, as Lightning has them, or on their own.
+        note: what our own writers add: JSON of the settings that the layout has no place for.
+    """
+
+    path: Path
+    tensors: dict[str, StoredTensor]
+    global_step: int | None = None
+    has_optimizer: bool = False
+    has_state_dict: bool = False
+    note: str | None = None
+
+
+NOTE = "zero123"
+"""Under which name our notes lie in files of other layouts."""
+
+
+def read_checkpoint(path: str | Path) -> dict[str, StoredTensor]:
+    """The tensors of a checkpoint by name, see `open_checkpoint`."""
+    return open_checkpoint(path).tensors
+
+
+def open_checkpoint(path: str | Path) -> CheckpointFile:
+    """A checkpoint file with its tensors left where they are; nothing in the file is executed.
 
     Args:
         path: `.safetensors`, or what `torch.save` has written since torch 1.6 (`.ckpt`, `.pt`, `.bin`): a state dict,
@@ -83,7 +114,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsError(f"{path}: " + ("is a folder, not a checkpoint file" if path.is_dir() else "no such file"))
     if path.suffix == ".safetensors":
-        return read_safetensors(path)
+        tensors, texts = read_safetensors(path)
+        return CheckpointFile(path, tensors, note=texts.get(NOTE))
     with path.open("rb") as file:
         start = file.read(4)
     if start[:1] == b"\x80":
@@ -98,38 +130,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         ) from error
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of one `.safetensors` file.
-
-    Raises:
-        WeightsError: the file is truncated or no safetensors file.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise WeightsError(f"{path}: is truncated or no safetensors file, get it again ({error})") from error
-
-
 # What the pickle may build
-
-
-class _Storage(NamedTuple):
-    """Numbers in the archive, not yet read; a tuple, so that no pickle can change it afterwards."""
-
-    key: str
-    dtype: torch.dtype
-
-
-class _TensorPlan(NamedTuple):
-    """How a tensor lies in a storage, in elements."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
 
 
 class _PlainDict(dict):
@@ -186,7 +187,7 @@ class _Reader(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         if isinstance(pid, tuple) and len(pid) >= 3 and pid[0] == "storage":
-            return _Storage(str(pid[2]), pid[1]) if isinstance(pid[1], torch.dtype) else _Inert()
+            return Storage(str(pid[2]), pid[1]) if isinstance(pid[1], torch.dtype) else _Inert()
         raise pickle.UnpicklingError("unknown kind of reference")
 
 
@@ -195,15 +196,15 @@ class _Refused(Exception):
 
 
 def _plan(storage: object, offset: Any, shape: Any, stride: Any) -> object:
-    if not isinstance(storage, _Storage):
+    if not isinstance(storage, Storage):
         return _Inert()
-    return _TensorPlan(storage, int(offset), tuple(int(n) for n in shape), tuple(int(n) for n in stride))
+    return TensorPlan(storage, int(offset), tuple(int(n) for n in shape), tuple(int(n) for n in stride))
 
 
 # From the archive to tensors
 
 
-def _read_archive(path: Path) -> dict[str, Tensor]:
+def _read_archive(path: Path) -> CheckpointFile:
     with zipfile.ZipFile(path) as archive:
         pickles = [name for name in archive.namelist() if name.split("/")[1:] == ["data.pkl"]]
         if len(pickles) != 1:
@@ -215,12 +216,23 @@ def _read_archive(path: Path) -> dict[str, Tensor]:
         if root + "byteorder" in entries and archive.read(root + "byteorder") != b"little":
             raise WeightsError(f"{path}: was written on a big-endian machine; convert it to safetensors there")
         content = _unpickle(archive.read(pickles[0]), path)
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    plans = {k: v for k, v in state.items() if isinstance(v, _TensorPlan)} if isinstance(state, dict) else {}
+    top = content if isinstance(content, dict) else {}
+    state = top.get("state_dict", top)
+    plans = {k: v for k, v in state.items() if isinstance(v, TensorPlan)} if isinstance(state, dict) else {}
     if not plans:
         raise WeightsError(f"{path}: is a torch file without a state_dict of tensors")
-    mapped = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
-    return {str(name): _materialise(plan, str(name), mapped, entries, root, path) for name, plan in plans.items()}
+    with path.open("rb") as file:
+        storages = Storages(MappedFile(path), file, entries, f"{root}data/")
+        tensors = {str(name): storages.tensor(plan, str(name)) for name, plan in plans.items()}
+    step, note = top.get("global_step"), top.get(NOTE)
+    return CheckpointFile(
+        path,
+        tensors,
+        global_step=step if type(step) is int else None,
+        has_optimizer=bool(top.get("optimizer_states")),
+        has_state_dict=state is not top,
+        note=note if isinstance(note, str) else None,
+    )
 
 
 def _unpickle(data: bytes, path: Path) -> object:
@@ -239,29 +251,3 @@ def _unpickle(data: bytes, path: Path) -> object:
         ImportError,
     ) as error:
         raise WeightsError(f"{path}: is damaged, its table of contents cannot be read; get it again") from error
-
-
-def _materialise(
-    plan: _TensorPlan, name: str, mapped: Tensor, entries: dict[str, zipfile.ZipInfo], root: str, path: Path
-) -> Tensor:
-    """The tensor as a view of the mapped file; a plan that leaves its storage is an error, never a wild read."""
-    info = entries.get(f"{root}data/{plan.storage.key}")
-    if info is None:
-        raise WeightsError(f"{path}: is damaged, the numbers of tensor {name} are not in it; get it again")
-    start = _data_start(mapped, info)
-    raw = mapped[start : start + info.file_size]
-    itemsize = plan.storage.dtype.itemsize
-    last = plan.offset + sum((n - 1) * step for n, step in zip(plan.shape, plan.stride, strict=True))
-    fits = len(plan.shape) == len(plan.stride) and min((plan.offset, *plan.shape, *plan.stride)) >= 0
-    if not fits or len(raw) != info.file_size or (0 not in plan.shape and last >= len(raw) // itemsize):
-        raise WeightsError(f"{path}: is damaged, tensor {name} reaches beyond its numbers; get it again")
-    if start % itemsize:
-        raw = raw.clone()
-    numbers = raw[: len(raw) // itemsize * itemsize].view(plan.storage.dtype)
-    return numbers.as_strided(plan.shape, plan.stride, numbers.storage_offset() + plan.offset)
-
-
-def _data_start(mapped: Tensor, info: zipfile.ZipInfo) -> int:
-    """Where the bytes of an entry begin: after its local header, whose two variable fields it states itself."""
-    header = bytes(mapped[info.header_offset : info.header_offset + 30].tolist())
-    return info.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")

@@ -13,17 +13,24 @@ import torch
 from torch import Tensor, nn
 
 from zero123.files import replace_folder
-from zero123.models.weights.checkpoint import read_safetensors
+from zero123.models.weights.checkpoint import read_checkpoint
 from zero123.models.weights.errors import WeightsError
-from zero123.models.weights.strict import build_component
+from zero123.models.weights.stored import StoredTensor
+from zero123.models.weights.strict import Part, build_part, is_finite
 
-_PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl"}
+_ARCHIVES = (".bin", ".ckpt", ".pt", ".pth")
 
 _DIFFUSERS_NAME, _TRANSFORMERS_NAME = "diffusion_pytorch_model", "model"
+_STEMS = (_DIFFUSERS_NAME, _TRANSFORMERS_NAME, "pytorch_model")
 
 
 def load_component(
-    folder: str | Path, cls: type[Any], name: str | None = None, *, dtype: torch.dtype = torch.float32
+    folder: str | Path,
+    cls: type[Any],
+    name: str | None = None,
+    *,
+    dtype: torch.dtype | None = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> Any:
     """The network saved in `folder`, in evaluation mode; never asks the network (the other one) for anything.
 
@@ -31,16 +38,25 @@ def load_component(
         folder: the folder of this one network, for example `model/unet`.
         cls: its class, see `build_component`.
         name: what to call it in messages; by default the name of the folder.
-        dtype: floating point type of the parameters.
+        dtype: floating point type of the parameters; None keeps that in the files.
+        device: where the network shall be.
 
     Raises:
         WeightsError: something in the folder is missing, damaged or does not fit `cls`.
     """
+    return build_part(cls, read_component(folder), name or Path(folder).name, dtype=dtype, device=device)
+
+
+def read_component(folder: str | Path) -> Part:
+    """Settings and tensors of the network saved in `folder`; its tensors are still in the files.
+
+    Raises:
+        WeightsError: something in the folder is missing or damaged.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise WeightsError(f"{folder}: no such folder; a model folder needs one for each of its networks")
-    config = read_json(folder / "config.json")
-    return build_component(cls, config, _read_tensors(folder), name or folder.name, dtype=dtype)
+    return Part(read_json(folder / "config.json"), _read_tensors(folder))
 
 
 def save_component(
@@ -55,7 +71,7 @@ def save_component(
         shard_bytes: split into files of at most this many bytes (a single larger tensor stays whole); None: one file.
 
     Raises:
-        WeightsError: `folder` exists and holds something else than a network.
+        WeightsError: `folder` exists and holds something else than a network, or a tensor does not fit `dtype`.
         OSError: it cannot be written.
     """
     folder = Path(folder).absolute()
@@ -66,7 +82,7 @@ def save_component(
     try:
         unfinished.mkdir()
         (unfinished / "config.json").write_text(_config_text(component), encoding="utf-8")
-        _write_tensors(_state(component, dtype), unfinished, _stem(component), shard_bytes)
+        write_tensors(component.state_dict(), unfinished, _stem(component), dtype=dtype, shard_bytes=shard_bytes)
         replace_folder(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -92,46 +108,86 @@ def read_json(path: Path) -> dict[str, Any]:
 # Reading
 
 
-def _read_tensors(folder: Path) -> dict[str, Tensor]:
-    indices = sorted(folder.glob("*.safetensors.index.json"))
-    if indices:
-        return _read_shards(folder, indices[0])
-    files = sorted(folder.glob("*.safetensors"))
-    usual = [file for file in files if file.stem in (_DIFFUSERS_NAME, _TRANSFORMERS_NAME)]
-    if len(files) == 1 or len(usual) == 1:
-        return read_safetensors((files if len(files) == 1 else usual)[0])
-    if files:
-        raise WeightsError(f"{folder}: holds {len(files)} safetensors files and no index; keep the one to use")
-    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
-    if pickles:
-        raise WeightsError(f"{folder}: {pickles[0]} is a pickle and is not read; convert it to safetensors first")
+def _read_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """Safetensors where there are any, else a torch archive; a file named for a precision only where no other is."""
+    for suffixes in ((".safetensors",), _ARCHIVES):
+        indices = [p for p in sorted(folder.glob("*.index*.json")) if p.name.split(".index")[0].endswith(suffixes)]
+        if indices:
+            return _read_shards(folder, indices[0], suffixes)
+        files = sorted(file for file in folder.iterdir() if file.suffix in suffixes)
+        usual = [file for file in files if file.stem in _STEMS]
+        if len(files) == 1 or len(usual) == 1:
+            return read_checkpoint((usual or files)[0])
+        if files:
+            raise WeightsError(f"{folder}: holds {len(files)} {suffixes[0]} files and no index; keep the one to use")
     raise WeightsError(f"{folder}: no .safetensors file; the model folder is not complete")
 
 
-def _read_shards(folder: Path, index: Path) -> dict[str, Tensor]:
+def _read_shards(folder: Path, index: Path, suffixes: tuple[str, ...]) -> dict[str, StoredTensor]:
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise WeightsError(f"{index}: must have a weight_map from tensors to files")
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, StoredTensor] = {}
     for name in sorted(set(places.values())):
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise WeightsError(f"{index}: names {name!r}, which is no safetensors file of its folder")
+        if Path(name).name != name or not name.endswith(suffixes):
+            raise WeightsError(f"{index}: names {name!r}, which is no {suffixes[0]} file of its folder")
         if not (folder / name).is_file():
             raise WeightsError(f"{folder / name}: no such file, though {index.name} lists it; get the folder again")
-        tensors |= read_safetensors(folder / name)
+        tensors |= read_checkpoint(folder / name)
     return tensors
 
 
 # Writing
 
 
-def _state(component: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """Own, dense copies on the CPU, as the file format asks."""
-    state = {}
-    for key, tensor in component.state_dict().items():
-        wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
-        state[key] = tensor.detach().to("cpu", wanted).contiguous()
-    return state
+def write_tensors(
+    state: Mapping[str, Tensor],
+    folder: Path,
+    stem: str,
+    *,
+    dtype: torch.dtype | None = None,
+    shard_bytes: int | None = None,
+) -> None:
+    """Write a state dict as `<stem>.safetensors`, or as shards with an index; one shard is in memory twice at most.
+
+    Args:
+        state: tensors by name, anywhere.
+        folder: exists.
+        stem: name of the file without its ending.
+        dtype: floating point type in the file; None keeps that of the tensors.
+        shard_bytes: split into files of at most this many bytes (a single larger tensor stays whole); None: one file.
+
+    Raises:
+        WeightsError: a tensor does not fit `dtype`, and would become infinite.
+    """
+    from safetensors.torch import save_file
+
+    sizes = {
+        key: t.numel() * (dtype or t.dtype if t.is_floating_point() else t.dtype).itemsize for key, t in state.items()
+    }
+    shards = _split(sizes, shard_bytes)
+    places: dict[str, str] = {}
+    for number, keys in enumerate(shards, start=1):
+        name = f"{stem}{f'-{number:05d}-of-{len(shards):05d}' if len(shards) > 1 else ''}.safetensors"
+        ready = {key: ready_tensor(key, state[key], dtype) for key in keys}
+        save_file(ready, folder / name, metadata={"format": "pt"})
+        places |= dict.fromkeys(keys, name)
+    if len(shards) > 1:
+        index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": places}
+        (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def ready_tensor(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """`tensor` as files want it: on the CPU, dense, of type `dtype` if it holds fractions, alone in its storage.
+
+    Raises:
+        WeightsError: numbers that are finite are not in `dtype`.
+    """
+    wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+    ready = tensor.detach().to("cpu", wanted).contiguous()
+    if wanted != tensor.dtype and not is_finite(ready):
+        raise WeightsError(f"tensor {name} is too large for {wanted}; write the weights in another type")
+    return ready if ready.untyped_storage().nbytes() == ready.nbytes else ready.clone()
 
 
 def _stem(component: nn.Module) -> str:
@@ -150,31 +206,15 @@ def _config_text(component: Any) -> str:
     return json.dumps({"_class_name": type(component).__name__, **config}, indent=2) + "\n"
 
 
-def _write_tensors(state: dict[str, Tensor], folder: Path, stem: str, shard_bytes: int | None) -> None:
-    from safetensors.torch import save_file
-
-    shards = _split(state, shard_bytes)
-    if len(shards) == 1:
-        save_file(state, folder / f"{stem}.safetensors", metadata={"format": "pt"})
-        return
-    places: dict[str, str] = {}
-    for number, keys in enumerate(shards, start=1):
-        name = f"{stem}-{number:05d}-of-{len(shards):05d}.safetensors"
-        save_file({key: state[key] for key in keys}, folder / name, metadata={"format": "pt"})
-        places |= dict.fromkeys(keys, name)
-    index = {"metadata": {"total_size": sum(t.nbytes for t in state.values())}, "weight_map": places}
-    (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-
-
-def _split(state: dict[str, Tensor], shard_bytes: int | None) -> list[list[str]]:
+def _split(sizes: Mapping[str, int], shard_bytes: int | None) -> list[list[str]]:
     """Tensor names in files, filled in order."""
     shards: list[list[str]] = [[]]
     room = shard_bytes
-    for key, tensor in state.items():
+    for key, size in sizes.items():
         if room is not None and shard_bytes is not None:
-            if tensor.nbytes > room and shards[-1]:
+            if size > room and shards[-1]:
                 shards.append([])
                 room = shard_bytes
-            room -= tensor.nbytes
+            room -= size
         shards[-1].append(key)
     return shards

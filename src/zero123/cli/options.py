@@ -1,0 +1,139 @@
+"""Options that several verbs share: each group is a dataclass, and a verb takes a whole group as one argument."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from zero123.diffusion.sampling import SamplingSettings
+    from zero123.geometry.orbit import OrbitPose
+    from zero123.pipeline import NovelViews
+
+
+def grouped(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb as typer takes it: parameters that are dataclasses are replaced by their fields."""
+    hints = get_type_hints(verb, include_extras=True)
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    shown = []
+    for name, parameter in inspect.signature(verb).parameters.items():
+        if name not in groups:
+            shown.append(parameter.replace(annotation=hints[name]))
+            continue
+        own = get_type_hints(groups[name], include_extras=True)
+        shown += [
+            inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=own[f.name])
+            for f in fields(groups[name])
+        ]
+
+    @wraps(verb)
+    def flat(**values: Any) -> None:
+        packed = {name: kind(**{f.name: values.pop(f.name) for f in fields(kind)}) for name, kind in groups.items()}
+        verb(**values, **packed)
+
+    flat.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+    return flat
+
+
+def _open(text: str, default: str, *names: str) -> Any:
+    """An option that may be left open; `default` says what then happens."""
+    return typer.Option(*names, help=f"{text} [default: {default}]", show_default=False)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Which model runs, and how it uses the machine."""
+
+    model: Annotated[str, typer.Option(help="mini, a name of `weights list`, a model folder, or a file.")] = "mini"
+    device: Annotated[str | None, _open("cpu, cuda or mps.", "the fastest")] = None
+    dtype: Annotated[str | None, _open("float32, bfloat16 or float16.", "what the device is fast in")] = None
+    int8: Annotated[bool, typer.Option("--int8", help="Keep weights in 8 bits: half the memory, a little slower.")] = (
+        False
+    )
+    max_memory: Annotated[
+        float | None, _open("Gigabytes for everything; fewer views per call.", "what is fast", "--max-memory")
+    ] = None
+    offload: Annotated[bool, typer.Option("--offload", help="Small GPUs: networks are on it only while they work.")] = (
+        False
+    )
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first: minutes, pays on long jobs.")
+    ] = False
+
+    def load(self) -> NovelViews:
+        """The model, ready.
+
+        Raises:
+            ValueError: something about it or about these options is wrong; in one line.
+        """
+        import torch
+
+        from zero123.pipeline import NovelViews
+
+        known = ("float32", "bfloat16", "float16")
+        if self.dtype is not None and self.dtype not in known:
+            raise ValueError(f"dtype must be one of {', '.join(known)}, got {self.dtype!r}")
+        return NovelViews.from_pretrained(
+            self.model,
+            self.device,
+            None if self.dtype is None else getattr(torch, self.dtype),
+            int8=self.int8,
+            max_memory=self.max_memory,
+            offload=self.offload,
+            compiled=self.compiled,
+        )
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How views are drawn."""
+
+    steps: Annotated[int | None, _open("Sampling steps.", "the model's")] = None
+    scale: Annotated[float | None, _open("Guidance, 1 is off.", "the model's")] = None
+    guidance_interval: Annotated[
+        tuple[float, float] | None, _open("Noise levels, LOW HIGH, in which guidance acts.", "all")
+    ] = None
+    solver: Annotated[str, typer.Option(help="dpmpp_2m, euler (DDIM) or ancestral (DDIM, eta 1).")] = "dpmpp_2m"
+    spacing: Annotated[str | None, _open("trailing, leading, karras or original.", "the model's")] = None
+    seed: Annotated[int, typer.Option(help="Same seed, same pictures.")] = 0
+
+    def settings(self) -> SamplingSettings:
+        """The same, checked.
+
+        Raises:
+            ValueError: one of them is out of range.
+        """
+        from zero123.diffusion.sampling import SamplingSettings
+
+        return SamplingSettings(
+            steps=self.steps,
+            scale=self.scale,
+            guidance_interval=self.guidance_interval,
+            solver=cast(Any, self.solver),  # checked there, as is the spacing
+            spacing=cast(Any, self.spacing),
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class PhotoOptions:
+    """What is known of the picture."""
+
+    background: Annotated[str, typer.Option(help="How the object is found: auto, alpha, plain, grabcut or rembg.")] = (
+        "auto"
+    )
+    photo_elevation_deg: Annotated[float | None, _open("Height the picture was taken from, degrees.", "estimated")] = (
+        None
+    )
+
+    def source(self) -> OrbitPose | None:
+        """Where the picture was taken from, (1,), if that is known."""
+        from zero123.reconstruction.from_photo import source_at
+
+        return None if self.photo_elevation_deg is None else source_at(self.photo_elevation_deg)

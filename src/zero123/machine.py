@@ -1,0 +1,47 @@
+"""What this machine computes on: its devices, the number formats it is fast in, and the memory it has."""
+
+from __future__ import annotations
+
+import torch
+
+
+def default_device() -> str:
+    """The fastest device of this machine: "cuda", "mps" or "cpu"."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def usable_device(name: str | torch.device | None) -> torch.device:
+    """The device of that name, proven to work; None takes the fastest.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    try:
+        device = torch.device(name or default_device())
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device {str(name)!r} cannot be used on this machine; try cpu") from error
+    return device
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """The floating point type in which networks run fastest there without visible loss.
+
+    bfloat16 where the processor multiplies it itself (elsewhere it is emulated and slow), float16 on GPUs that do not,
+    else float32.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "mps":
+        return torch.float16
+    # torch knows these names on x86 processors only, and not in all its versions
+    asked = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    native = any(getattr(torch.cpu, name, lambda: False)() for name in asked)
+    return torch.bfloat16 if native else torch.float32
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes a GPU has to spare; None for devices that share the machine's memory."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
