@@ -45,8 +45,7 @@ def table(agreements: list[Any]) -> list[tuple[str, ...]]:
         members = list(group)
         worst = max(members, key=lambda a: a.error / a.gate if a.gate else a.error)
         unit = " relative" if worst.relative else ""
-        # what is equal to the bit need not be said in powers of ten
-        error = f"{worst.error:.1e}" if worst.error else "0"
+        error = f"{worst.error:.2g}"
         rows.append((f"`{golden}`", kind, str(len(members)), error + unit, f"{worst.gate:.1g}{unit}"))
     return rows
 

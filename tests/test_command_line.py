@@ -36,6 +36,7 @@ def ball(tmp_path, monkeypatch):
     """A picture of a red ball; the current folder is a new one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ZERO123_DEBUG", raising=False)
+    monkeypatch.setenv("ZERO123_WEIGHTS", str(tmp_path / "nothing"))
     place = (torch.arange(48) + 0.5) / 24 - 1
     alpha = ((0.7 - torch.hypot(place[:, None], place[None])) * 24).clamp(0, 1)
     grey = torch.full((48, 48), 0.2)
@@ -115,6 +116,17 @@ def test_views_writes_what_it_says(zero123, ball, model):
     assert (ball.parent / "again" / "views" / "000.png").read_bytes() == first
     zero123("views", ball, *moves, "--steps", 2, "--scale", 1.5, "--seed", 1, "--model", model, "-o", "again")
     assert (ball.parent / "again" / "views" / "000.png").read_bytes() != first
+
+
+def test_samples_of_a_view_are_told_apart_by_name(zero123, ball, model):
+    fast = ("--steps", 2, "--guidance-interval", 0.5, 5, "--int8", "--dtype", "float32", "--model", model)
+    code, out, err = zero123("views", ball, "--samples", 2, *fast, "-o", "result")
+    assert code == 0, err
+    pictures = sorted((ball.parent / "result" / "views").iterdir())
+    assert [path.name for path in pictures] == ["000-0.png", "000-1.png"]
+    assert pictures[0].read_bytes() != pictures[1].read_bytes()
+    zero123("views", ball, "--seed", 1, *fast, "-o", "again")
+    assert (ball.parent / "again" / "views" / "000.png").read_bytes() == pictures[1].read_bytes()
 
 
 def test_bars_are_for_terminals_and_give_way_to_an_error(zero123, ball, model, monkeypatch):
@@ -246,6 +258,14 @@ ARGUMENTS = {
     ("views", "--background", "magic"): "magic",
     ("views", "--photo-elevation-deg", "nan"): "the photo's elevation must be",
     ("views", "--model", "nobody"): "nobody: no such model",
+    ("views", "--dtype", "int4"): "dtype must be one of float32, bfloat16, float16, got 'int4'",
+    ("views", "--solver", "magic"): "solver must be one of",
+    ("views", "--spacing", "magic"): "spacing must be one of",
+    ("views", "--guidance-interval", "5", "1"): "guidance_interval must be two rising noise levels",
+    ("views", "--guidance-interval", "5"): "--guidance-interval",
+    ("views", "--samples", "0"): "samples",
+    ("views", "--max-memory", "0.1"): "max_memory of 0.1 GB is too little: one view with this model takes",
+    ("views", "--model", "105000"): "105000 is not on this machine; `zero123 weights get 105000`",
     ("views", "--color", "red"): "--color",
     ("orbit", "--frames", "1"): "frames",
     ("orbit", "--elevation-deg", "nan"): "must be a number from -180 to 180, got nan",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from importlib.util import find_spec
+
 import torch
 
 
@@ -40,6 +44,19 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     asked = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     native = any(getattr(torch.cpu, name, lambda: False)() for name in asked)
     return torch.bfloat16 if native else torch.float32
+
+
+def make_sure_it_compiles(device: torch.device) -> None:
+    """Refuse early what `torch.compile` would refuse after a minute, in a hundred lines.
+
+    Raises:
+        ValueError: a program or package it needs is missing.
+    """
+    compilers = (os.environ.get("CXX", ""), "c++", "g++", "clang++", "cl")
+    if not any(shutil.which(name) for name in compilers if name):
+        raise ValueError("compiling needs a C++ compiler (g++, clang++ or cl); install one, or do without compiling")
+    if device.type == "cuda" and find_spec("triton") is None:
+        raise ValueError("compiling for a GPU needs the package triton; install it, or do without compiling")
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -18,7 +18,7 @@ from zero123.images import io
 from zero123.images.alpha import composite
 from zero123.images.framing import Framing, frame
 from zero123.images.matting import Matte, Method, foreground
-from zero123.machine import fast_dtype, free_memory, usable_device
+from zero123.machine import fast_dtype, free_memory, make_sure_it_compiles, usable_device
 from zero123.models.int8 import place_int8
 from zero123.models.running import batches, suit, weights_bytes
 from zero123.models.view_model import ViewModel
@@ -110,11 +110,13 @@ class NovelViews:
 
         Raises:
             WeightsError: no such model, or something in it is missing, damaged or does not fit.
-            ValueError: no such device, or `max_memory` is too little.
+            ValueError: no such device, no compiler, or `max_memory` is too little.
         """
         from zero123.models.pretrained import load_model
 
         device = usable_device(device)
+        if compiled:
+            make_sure_it_compiles(device)
         home = torch.device("cpu") if offload else device
         place = place_int8 if int8 else place_tensor
         model = suit(load_model(name, dtype or fast_dtype(device), home, place=place), home)

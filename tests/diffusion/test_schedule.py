@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from deterministic import agree
 from zero123.diffusion.schedule import NoiseSchedule
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SCHEDULE = NoiseSchedule.stable_diffusion()
 TABLES = np.load(GOLDEN / "ddim_tables.npz")
+COLUMNS = ("alphas", "alphas_prev", "sqrt_one_minus_alphas")
 COUNTS = (2, 4, 5, 8, 10, 16, 20, 25, 30, 50, 75, 76, 100, 200, 250, 500)
 
 
@@ -52,10 +54,9 @@ def test_original_timetable_is_the_originals(count):
     np.testing.assert_array_equal(SCHEDULE.step_of(sigmas[:-1]).numpy(), used)
     np.testing.assert_array_equal(TABLES[f"S{count}_timesteps"][-2::-1], used)
     shares = 1 / (1 + sigmas.numpy() ** 2)
-    np.testing.assert_allclose(shares[:-1], TABLES[f"S{count}_ddim_alphas"][-2::-1], rtol=1e-6)
-    np.testing.assert_allclose(shares[1:], TABLES[f"S{count}_ddim_alphas_prev"][-2::-1], rtol=1e-6)
-    noise_share = TABLES[f"S{count}_ddim_sqrt_one_minus_alphas"][-2::-1]
-    np.testing.assert_allclose(np.sqrt(1 - shares[:-1]), noise_share, rtol=1e-5)
+    theirs = {name: TABLES[f"S{count}_ddim_{name}"][-2::-1].copy() for name in COLUMNS}
+    for name, ours in zip(COLUMNS, (shares[:-1], shares[1:], np.sqrt(1 - shares[:-1])), strict=True):
+        agree("ddim_tables", f"{name}, S={count}", ours, theirs[name], 1e-6)
 
 
 def test_original_timetable_works_for_every_count_also_where_the_original_crashed():

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deterministic import agree
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.models.pose_conditioning import pose_vector
@@ -65,7 +66,7 @@ def test_pose_vector_equals_the_originals_for_every_pair_of_stored_cameras():
     torch.testing.assert_close(pose.point(), torch.from_numpy(golden["locations_f64"]), atol=1e-9, rtol=0)
     target, source = torch.from_numpy(golden["pairs_target_cond"]).T
     vector = pose_vector(pose[target].relative_to(pose[source]))
-    np.testing.assert_allclose(vector.numpy(), golden["T"], atol=1e-6)
+    agree("get_T", "pose vectors of 56 pairs", vector, golden["T"], 1e-6)
 
 
 def test_pose_vector_equals_the_reconstructions():

@@ -1,33 +1,10 @@
-"""The square a model sees: centred, of the stated size, and for the released models as the original makes it."""
+"""The square a model sees: the object centred in it and of the stated size."""
 
-import hashlib
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 
-from zero123.images.alpha import composite
 from zero123.images.framing import ORIGINAL, ORIGINAL_STRETCH, Framing, frame, placement
 from zero123.images.io import PictureError
-
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "preprocess.npz")
-WHITE = torch.ones(3)
-INPUTS = {"pre_A": (300, 400, False), "pre_B": (700, 500, True), "pre_C": (120, 90, False)}
-
-
-def golden_input(name):
-    """The RGBA input of the golden run, made by its published rule; (4, H, W)."""
-    h, w, hard = INPUTS[name]
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-    u = np.random.Generator(np.random.PCG64(seed)).random(h * w * 3).reshape(h, w, 3)
-    y, x = np.mgrid[:h, :w].astype(np.float64)
-    waves = np.stack([0.5 + 0.5 * np.sin(2 * np.pi * (x * (k + 1) / w + y / h)) for k in range(3)], -1)
-    rgb = np.floor(waves * 200 + u * 55)
-    r = np.sqrt(((y - 0.55 * h) / (0.30 * h)) ** 2 + ((x - 0.45 * w) / (0.20 * w)) ** 2)
-    alpha = np.floor(255 * ((r < 1) if hard else np.clip((1.15 - r) / 0.3, 0, 1)))
-    assert rgb.sum() == GOLDEN[f"{name}_rgb_in_sum"] and alpha.sum() == GOLDEN[f"{name}_alpha_in_sum"]
-    return torch.from_numpy(np.concatenate([rgb, alpha[..., None]], -1).transpose(2, 0, 1) / 255).float()
 
 
 def disc(side, centre, radius):
@@ -35,21 +12,6 @@ def disc(side, centre, radius):
     y, x = torch.meshgrid(torch.arange(side) + 0.5, torch.arange(side) + 0.5, indexing="ij")
     alpha = (radius - ((x - centre[0]) ** 2 + (y - centre[1]) ** 2).sqrt() + 0.5).clamp(0, 1)
     return torch.stack([alpha.gt(0).float(), 0 * alpha, 0 * alpha, alpha])
-
-
-@pytest.mark.parametrize("name", INPUTS)
-def test_the_original_framing_is_reproduced_within_one_level(name):
-    ours = composite(frame(golden_input(name), ORIGINAL), WHITE) * 255
-    theirs = torch.from_numpy(GOLDEN[f"{name}_auto_u8"]).permute(2, 0, 1).float()
-    assert (ours - theirs).abs().max() <= 1.01
-    assert (ours.round() - theirs).abs().gt(0).float().mean() < 0.03
-
-
-@pytest.mark.parametrize("name", INPUTS)
-def test_the_original_stretch_is_reproduced_within_one_level(name):
-    ours = composite(frame(golden_input(name), ORIGINAL_STRETCH), WHITE)[:, ::2, ::2]
-    theirs = torch.from_numpy(GOLDEN[f"{name}_noauto_f16sub"]).permute(2, 0, 1)
-    assert (ours - theirs).abs().max() * 255 <= 1.01
 
 
 @pytest.mark.parametrize("fraction", [0.4, 0.6, 1.0])

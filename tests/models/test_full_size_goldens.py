@@ -69,17 +69,17 @@ def test_encoded_pictures_are_the_originals(model, looked):
     with torch.no_grad():
         posterior = model.autoencoder.network.encode(photo(0.0) * 2 - 1).latent_dist
     agree("vae_enc", "moments", posterior.parameters, theirs["moments"], NETWORK)
-    agree("vae_enc", "mode, as the condition", looked[1], theirs["mode"], NETWORK)
+    agree("vae_enc", "mode as the condition", looked[1], theirs["mode"], NETWORK)
     agree("vae_enc", "standard deviation", posterior.std, theirs["std"], NETWORK)
     drawn = posterior.mean + posterior.std * normal("vae_sample_noise", (1, 4, 32, 32))
-    agree("vae_enc", "sample, scaled", model.autoencoder.scale * drawn, theirs["sample_scaled"], NETWORK)
+    agree("vae_enc", "scaled sample", model.autoencoder.scale * drawn, theirs["sample_scaled"], NETWORK)
 
 
 def test_decoded_pictures_are_the_originals(model):
     latent = 0.8 * normal("vae_dec_latent", (1, 4, 32, 32))
     with torch.no_grad():
         decoded = model.autoencoder.decode(latent) * 2 - 1
-    agree("vae_dec", "picture in [-1, 1]", decoded, golden("vae_dec")["decoded"], NETWORK)
+    agree("vae_dec", "picture in -1 to 1", decoded, golden("vae_dec")["decoded"], NETWORK)
 
 
 def original_blocks():

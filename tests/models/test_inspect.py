@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from deterministic import manifest, tiny_state
 from tiny_model import tiny_view_model
+from zero123.models.inspect import OTHERS, RAW, REST, TABLES, TEXT, TRAINING, inspect
 from zero123.models.pretrained import load_model, save_model
 from zero123.models.weights import WeightsError
-from zero123.models.inspect import OTHERS, RAW, REST, TABLES, TEXT, TRAINING, inspect
 
 NETWORKS = ["unet", "vae", "image_encoder", "pose_conditioning"]
 CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deterministic import GOLDEN
+from deterministic import GOLDEN, agree
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.models.pose_conditioning import RADIUS, ElevationHead, PoseConditioning, pose_vector, ray_map
 
@@ -15,7 +15,7 @@ def test_pose_vector_equals_the_original():
     golden = np.load(GOLDEN / "cc_projection.npz")
     polar, azimuth, radius = torch.from_numpy(golden["poses_deg"]).T
     ours = pose_vector(RelativePose.from_degrees(azimuth, -polar, radius))
-    np.testing.assert_allclose(ours, golden["T"], atol=1e-6)
+    agree("cc_projection", "pose vectors", ours, golden["T"], 1e-6)
 
 
 def test_stable_zero123_is_told_the_polar_angle_of_the_input_camera_in_place_of_the_radius():

@@ -34,8 +34,9 @@ def folder(saved, tmp_path):
 
 def same(one, other):
     assert one.settings == other.settings
-    assert one.state_dict().keys() == other.state_dict().keys()
-    assert all(torch.equal(other.state_dict()[key], value) for key, value in one.state_dict().items())
+    expected, found = one.state_dict(), other.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
 def files(folder):

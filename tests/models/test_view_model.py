@@ -9,7 +9,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import save_file
 
-from deterministic import GOLDEN, disc_image, normal, tiny_state
+from deterministic import GOLDEN, agree, disc_image, normal, tiny_state
 from tiny_model import blobs, tiny_view_model
 from zero123.diffusion.guidance import Guided, Pair
 from zero123.diffusion.samplers import ancestral, euler, exploding, preserving
@@ -49,7 +49,7 @@ def mini():
 
 
 def close(ours, name, tolerance=2e-5):
-    assert (ours - golden()[name]).abs().max() <= tolerance, name
+    agree("tiny_forward", name, ours, golden()[name], tolerance)
 
 
 def test_tokens_latents_and_context_equal_the_original(original):
@@ -99,7 +99,7 @@ def test_ddim_trajectories_equal_the_original(original, eta):
     close(x, f"ddim10_cfg3_eta{eta}", 5e-4)
     if eta:
         picture = original.autoencoder.decode(x)
-        assert (picture - (golden()["ddim10_eta1_image"] + 1) / 2).abs().max() <= 1e-4
+        agree("tiny_forward", "ddim10_eta1_image", picture, (golden()["ddim10_eta1_image"] + 1) / 2, 1e-4)
 
 
 def test_safetensors_in_the_original_layout_give_the_same_model(original, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from deterministic import GOLDEN, normal
+from deterministic import GOLDEN, agree, normal
 from zero123.training.state import Ema, checkpoints, load_notes, load_state, save_state
 
 
@@ -23,8 +23,8 @@ def test_the_average_equals_the_originals():
     for index in range(12):
         fill(index + 1)
         ema.update(layer)
-        np.testing.assert_allclose(ema.shadow["weight"].numpy(), golden["weight"][index], atol=1e-6)
-        np.testing.assert_allclose(ema.shadow["bias"].numpy(), golden["bias"][index], atol=1e-6)
+        for name in ("weight", "bias"):
+            agree("ema", f"average, {name} after update {index + 1}", ema.shadow[name], golden[name][index], 1e-6)
     ema.copy_to(layer)
     assert torch.equal(layer.weight, ema.shadow["weight"])
 

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from deterministic import GOLDEN
+from deterministic import GOLDEN, agree
 from tiny_model import tiny_cache, tiny_view_model
 from zero123.data.pairs import PairSampler
 from zero123.training import trainer
@@ -92,7 +92,7 @@ def test_warm_up_equals_the_originals():
     golden = np.load(GOLDEN / "lr_schedule.npz")
     settings = TrainSettings(steps=10**9)
     factors = [learning_rate_factor(int(n), settings) for n in golden["n"]]
-    np.testing.assert_allclose(factors, golden["factor_f64"], rtol=1e-9)
+    agree("lr_schedule", "factors", factors, golden["factor_f64"], 1e-9)
 
 
 def test_the_rate_falls_to_nothing_along_half_a_cosine():
