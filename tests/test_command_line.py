@@ -120,7 +120,7 @@ def test_views_writes_what_it_says(zero123, ball, model):
 
 def test_samples_of_a_view_are_told_apart_by_name(zero123, ball, model):
     fast = ("--steps", 2, "--guidance-interval", 0.5, 5, "--int8", "--dtype", "float32", "--model", model)
-    code, out, err = zero123("views", ball, "--samples", 2, *fast, "-o", "result")
+    code, _, err = zero123("views", ball, "--samples", 2, *fast, "-o", "result")
     assert code == 0, err
     pictures = sorted((ball.parent / "result" / "views").iterdir())
     assert [path.name for path in pictures] == ["000-0.png", "000-1.png"]

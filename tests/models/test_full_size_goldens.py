@@ -11,7 +11,7 @@ from zero123.diffusion.samplers import ancestral, exploding, preserving
 from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.models.image_encoder import preprocess
 from zero123.models.pose_conditioning import pose_vector
-from zero123.models.weights.names import _unet_modules
+from zero123.models.weights.names import unet_modules
 from zero123.training import trainer
 from zero123.training.objective import Draws, Objective, ObjectiveSettings
 
@@ -84,7 +84,7 @@ def test_decoded_pictures_are_the_originals(model):
 
 def original_blocks():
     """Names of the original's blocks, and of the module of ours that ends each."""
-    table = _unet_modules()
+    table = unet_modules()
     blocks = {"time_embed": "time_embed.2", "mid": "middle_block.2"}
     for name, source in (("in", "input_blocks"), ("out", "output_blocks")):
         for n in range(12):

@@ -6,10 +6,11 @@ from torch import nn
 
 from tiny_model import blobs, tiny_view_model
 from zero123.geometry.orbit import RelativePose
+from zero123.models.export import export_model
 from zero123.models.int8 import is_int8, place_int8, quantise
 from zero123.models.pretrained import load_model, save_model
 from zero123.models.running import weights_bytes
-from zero123.models.weights import build_component
+from zero123.models.weights import WeightsError, build_component
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (4, 3, 2, 2)])
@@ -78,3 +79,11 @@ def test_other_networks_are_loaded_as_ever():
         nn.Linear, {"in_features": 80, "out_features": 80}, layer.state_dict(), "layer", place=place_int8
     )
     assert torch.equal(again.weight, layer.weight)
+
+
+def test_eight_bits_are_not_written_as_if_they_were_weights(pair, tmp_path):
+    with pytest.raises(WeightsError, match="8 bits are for running, not for writing"):
+        save_model(pair[1], tmp_path / "again")
+    with pytest.raises(WeightsError, match="keeps its weights in 8 bits"):
+        export_model(pair[1], tmp_path / "again.safetensors", "safetensors")
+    assert not any(tmp_path.iterdir())

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from zero123.files import atomic_path
+from zero123.models.int8 import is_int8
 from zero123.models.patch_codec import PatchCodec
 from zero123.models.pretrained import model_folder, save_model, scheduler_config, write_json
 from zero123.models.stored_model import NOTE_FILE
@@ -81,6 +82,7 @@ def misfit(model: ViewModel) -> str | None:
     """Why the model is not one of Zero-1-to-3's architecture, as a predicate ("predicts velocity"); None if it is."""
     settings = model.settings
     reasons = {
+        "keeps its weights in 8 bits": is_int8(model),
         "predicts velocity": settings.prediction != "noise",
         "looks at a grid of image tokens": settings.tokens != "pooled",
         "takes rays": settings.rays,

@@ -17,7 +17,7 @@ from zero123.models.weights.errors import WeightsError
 from zero123.models.weights.names import EMA, PREFIXES, UNET, VAE
 from zero123.models.weights.registry import readable_size
 from zero123.models.weights.stored import StoredTensor
-from zero123.models.weights.strict import Part, _construct
+from zero123.models.weights.strict import Part, construct
 
 RAW = "raw UNet beside its averages (EMA)"
 TEXT = "CLIP's text side, unused"
@@ -226,7 +226,7 @@ def _outline(cls: type, config: Mapping[str, Any], name: str) -> dict[str, Tenso
 
     try:
         with init_empty_weights(include_buffers=False):
-            return _construct(cls, dict(config)).state_dict()
+            return construct(cls, dict(config)).state_dict()
     except Exception as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise WeightsError(f"{name}: config.json does not describe a {cls.__name__}: {why}") from error

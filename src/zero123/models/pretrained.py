@@ -18,6 +18,7 @@ from zero123.diffusion.schedule import NoiseSchedule
 from zero123.files import replace_folder
 from zero123.models.autoencoder import Autoencoder
 from zero123.models.image_encoder import ImageEncoder
+from zero123.models.int8 import is_int8
 from zero123.models.pose_conditioning import PoseConditioning, PoseFormat
 from zero123.models.stored_model import StoredModel, find_model, read_model
 from zero123.models.view_model import ViewModel
@@ -100,9 +101,12 @@ def save_model(model: ViewModel, folder: str | Path, dtype: torch.dtype | None =
         dtype: floating point type in the files; None keeps that of the parameters.
 
     Raises:
-        WeightsError: `folder` holds something that is not a model, or a tensor does not fit `dtype`.
+        WeightsError: `folder` holds something that is not a model, a tensor does not fit `dtype`, or the weights are
+            kept in 8 bits.
         OSError: it cannot be written.
     """
+    if is_int8(model):
+        raise WeightsError("weights kept in 8 bits are for running, not for writing; load the model without int8")
     with model_folder(folder) as unfinished:
         for part, network in _networks(model).items():
             save_component(network, unfinished / part, dtype=dtype, shard_bytes=shard_bytes(model))

@@ -97,7 +97,7 @@ def to_original(part: PartName, key: str) -> str:
 def _tables(part: PartName, inverse: bool) -> tuple[dict[str, str], dict[str, str]]:
     """Modules and layers of a network, from the original's names or (`inverse`) to them."""
     modules, layers = {
-        "unet": (_unet_modules, _UNET_LAYERS),
+        "unet": (unet_modules, _UNET_LAYERS),
         "vae": (_vae_modules, _VAE_LAYERS),
         "image_encoder": (_clip_modules, _CLIP_LAYERS),
         "pose_conditioning": (dict, {}),
@@ -120,7 +120,7 @@ def _translate(key: str, modules: Mapping[str, str], layers: Mapping[str, str]) 
     return key
 
 
-def _unet_modules() -> dict[str, str]:
+def unet_modules() -> dict[str, str]:
     """Modules of the UNet: the original numbers blocks through, the library counts inside each resolution."""
     table = {
         "time_embed.0": "time_embedding.linear_1",

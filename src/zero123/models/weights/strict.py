@@ -76,7 +76,7 @@ def build_component(
 
     try:
         with init_empty_weights(include_buffers=False):
-            network = _construct(cls, dict(config))
+            network = construct(cls, dict(config))
     except Exception as error:
         raise WeightsError(f"{name}: config.json does not describe a {cls.__name__}: {_one_line(error)}") from error
     stored = as_stored(tensors)
@@ -116,7 +116,7 @@ def is_finite(tensor: Tensor) -> bool:
     return bool(tensor.sum().isfinite()) or all(bool(end.isfinite()) for end in tensor.aminmax())
 
 
-def _construct(cls: type[Any], config: dict[str, Any]) -> nn.Module:
+def construct(cls: type[Any], config: dict[str, Any]) -> nn.Module:
     """The three ways in which libraries make a network from its settings."""
     if hasattr(cls, "from_config"):
         return cls.from_config(config)
