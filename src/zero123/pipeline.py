@@ -20,6 +20,7 @@ from zero123.images.framing import Framing, frame
 from zero123.images.matting import Matte, Method, foreground
 from zero123.machine import fast_dtype, free_memory, make_sure_it_compiles, usable_device
 from zero123.models.int8 import place_int8
+from zero123.models.joint_attention import joined_views
 from zero123.models.running import batches, suit, weights_bytes
 from zero123.models.view_model import ViewModel
 from zero123.models.weights import place_tensor
@@ -95,6 +96,7 @@ class NovelViews:
         max_memory: float | None = None,
         offload: bool = False,
         compiled: bool = False,
+        lora: str | Path | None = None,
     ) -> NovelViews:
         """A shipped or downloaded model by name, a model folder, or a checkpoint file; never downloads.
 
@@ -107,6 +109,7 @@ class NovelViews:
             offload: see `NovelViews`.
             compiled: compile the UNet at its first call, which takes minutes and pays on long jobs; with CUDA graphs on
                 GPUs. Needs a C++ compiler, or Triton.
+            lora: file of low-rank updates to add to the weights, see `models.lora`; not with `int8`.
 
         Raises:
             WeightsError: no such model, or something in it is missing, damaged or does not fit.
@@ -119,7 +122,7 @@ class NovelViews:
             make_sure_it_compiles(device)
         home = torch.device("cpu") if offload else device
         place = place_int8 if int8 else place_tensor
-        model = suit(load_model(name, dtype or fast_dtype(device), home, place=place), home)
+        model = suit(load_model(name, dtype or fast_dtype(device), home, place=place, lora=lora), home)
         if compiled:  # CUDA graphs need weights that stay where they are
             model.unet.compile(mode="reduce-overhead" if device.type == "cuda" and not offload else None)
         return cls(model, device=device, max_memory=max_memory, offload=offload)
@@ -199,6 +202,7 @@ class NovelViews:
         model, own = self.model, self.model.settings
         scale = own.scale if settings.scale is None else settings.scale
         sigmas = model.schedule.sampling_sigmas(settings.steps or own.steps, settings.spacing or own.spacing)
+        joint = own.joint and settings.samples == 1 if settings.joint is None else settings.joint
         seeds = settings.seeds(len(relative))
         each = torch.arange(len(relative)).repeat_interleave(settings.samples)
         relative, source = relative[each], source[each] if len(source) > 1 else source
@@ -213,7 +217,8 @@ class NovelViews:
                 pair = Pair(condition, condition.without_image())
                 start = torch.zeros(len(condition), *model.latent_shape, device=self.device)
                 report = None if progress is None else _reporter(progress, index * (len(sigmas) - 1), total)
-                drawn.append(draw(model, pair, sigmas, start, seeds[part], settings, scale, report))
+                with joined_views(model, len(condition) if joint else 1):
+                    drawn.append(draw(model, pair, sigmas, start, seeds[part], settings, scale, report))
         return torch.cat(drawn)
 
     def _decoded(self, latents: Tensor) -> Tensor:

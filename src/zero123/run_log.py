@@ -1,13 +1,44 @@
-"""A run's folder: its settings, its metrics as JSON lines, its pictures."""
+"""A run's folder: its settings, its metrics as JSON lines, its pictures; one run at a time."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
+
+
+@contextmanager
+def alone_in(folder: str | Path) -> Iterator[None]:
+    """Keep every other run out of a folder, made if missing, while the block runs.
+
+    The operating system holds the lock, so one that was killed leaves none behind.
+
+    Raises:
+        OSError: another run is in the folder, or it cannot be written; in one line.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    holder = folder / ".run"
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        who = holder.read_text(encoding="utf-8").strip() if holder.is_file() else "another program"
+        raise OSError(f"{folder}: {who} is training here; wait for it or stop it, or choose another folder") from None
+    try:
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
 
 
 class RunLog:
@@ -30,10 +61,17 @@ class RunLog:
         self._start = time.monotonic()
 
     def write(self, step: int, **values: float) -> None:
-        """Append one line: the step, seconds since this process began the run, and the values."""
+        """Append one line: the step, seconds since this process began the run, and the values.
+
+        Raises:
+            OSError: it cannot be written, in one line naming the file.
+        """
         line = {"step": step, "seconds": round(time.monotonic() - self._start, 1), **values}
-        with self._metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            with self._metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise type(error)(f"cannot write {self._metrics}: {error.strerror or error}") from error
 
     def lines(self) -> list[dict[str, Any]]:
         """All whole lines written so far; a last line cut short by a crash is left out."""

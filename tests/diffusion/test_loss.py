@@ -105,7 +105,7 @@ def test_float32_loses_nothing_that_matters():
 
 def test_mistakes_are_named():
     x0, noise, step = batch()
-    with pytest.raises(ValueError, match="prediction must be one of noise, velocity, got 'x0'"):
+    with pytest.raises(ValueError, match="prediction must be one of noise, velocity, flow, got 'x0'"):
         denoising_loss(DATA.noise_network, DATA.schedule, x0, noise, step, None, "x0")
     with pytest.raises(ValueError, match="weighting must be one of uniform, min_snr_5, got 'snr'"):
         denoising_loss(DATA.noise_network, DATA.schedule, x0, noise, step, None, weighting="snr")

@@ -125,6 +125,6 @@ def test_mistakes_are_named():
         SCHEDULE.sampling_sigmas(0)
     with pytest.raises(ValueError, match=r"spacing must be one of trailing.*got 'even'"):
         SCHEDULE.sampling_sigmas(4, "even")
-    for table in ([0.5, 0.6], [1.0, 0.5], [0.5, 0.0], [[0.5]], []):
+    for table in ([0.5, 0.6], [1.0, 0.5], [0.5, -0.1], [0.5, 0.0, 0.0], [0.0], [[0.5]], []):
         with pytest.raises(ValueError, match="alphas_cumprod"):
             NoiseSchedule(torch.tensor(table))

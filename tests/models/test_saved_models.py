@@ -172,7 +172,7 @@ BROKEN = {
     "model_index.json: is not valid JSON": lambda f: (f / "model_index.json").write_text("{"),
     "has no settings": lambda f: (f / "model_index.json").write_text("{}"),
     "unknown setting 'colour'": lambda f: index(f, colour=1),
-    "prediction must be one of noise, velocity, got 'x0'": lambda f: index(f, prediction="x0"),
+    "prediction must be one of noise, velocity, flow, got 'x0'": lambda f: index(f, prediction="x0"),
     "image_size must be a whole number from 1 to 4096, got '32'": lambda f: index(f, image_size="32"),
     "do not go together: unet must take 16 channels, takes 22": lambda f: index(f, rays=False),
     "truncated or no safetensors": lambda f: weights(f).write_bytes(weights(f).read_bytes()[:1000]),

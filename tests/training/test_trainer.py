@@ -15,6 +15,7 @@ from tiny_model import tiny_cache, tiny_view_model
 from zero123.data.pairs import PairSampler
 from zero123.training import trainer
 from zero123.training.objective import Objective, ObjectiveSettings
+from zero123.training.tracking import Meter
 from zero123.training.trainer import NotFinite, TrainSettings, learning_rate_factor, train
 
 PLAIN = TrainSettings(
@@ -166,7 +167,7 @@ def test_twenty_steps_that_are_not_numbers_end_the_run_and_keep_the_checkpoint(t
 
 
 def test_a_gap_shorter_than_twenty_does_not_end_the_run(tmp_path):
-    meter = trainer._Meter()
+    meter = Meter()
     bad = {"skipped": torch.tensor(1.0), "diffusion": torch.tensor(float("nan"))}
     good = {"skipped": torch.tensor(0.0), "diffusion": torch.tensor(2.0)}
     for _ in range(3):

@@ -2,74 +2,277 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from zero123.cli import datasets
 from zero123.cli.console import bar, say
+from zero123.cli.options import grouped
 
 if TYPE_CHECKING:
-    from zero123.data.render.batch import Source
+    from zero123.data.jobs import Workers
+    from zero123.data.render.batch import CameraSettings, Machine, RenderSettings, Source
 
 app = typer.Typer(help="Render objects and prepare them for training.")
+datasets.register(app)
 
-Views = Annotated[int, typer.Option(min=2, max=1000, help="Pictures of each object.")]
+Views = Annotated[int, typer.Option(min=1, max=1000, help="Pictures of each object.")]
 Size = Annotated[int, typer.Option(min=16, max=4096, help="Side of the pictures, pixels.")]
 Seed = Annotated[int, typer.Option(help="Decides cameras and lights.")]
-Processes = Annotated[int | None, typer.Option(help="[default: one per core]", show_default=False)]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Folder that receives a view set per object.")]
+
+
+@dataclass(frozen=True)
+class CameraOptions:
+    """Where the cameras stand."""
+
+    sampler: Annotated[
+        str, typer.Option(help="band (between two elevations), sphere, original (as Zero-1-to-3), rings or list.")
+    ] = "band"
+    elevation_deg: Annotated[tuple[float, float], typer.Option(help="Lowest and highest camera of band.")] = (-17, 72)
+    radius: Annotated[tuple[float, float], typer.Option(help="Nearest and farthest camera, world units.")] = (1.5, 2.2)
+    rings_deg: Annotated[str, typer.Option(help="Elevations of rings, with commas.")] = "-10,20,50"
+    azimuths: Annotated[int, typer.Option(min=1, help="Cameras on each ring.")] = 12
+    camera_list: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON file of the cameras of list: azimuth_deg, elevation_deg, radius of each, or world_from_camera.",
+            show_default=False,
+        ),
+    ] = None
+
+    def settings(self, views: int) -> CameraSettings:
+        """The same, checked."""
+        from zero123.data.render.batch import CameraSettings
+        from zero123.data.render.cameras import read_cameras
+
+        try:
+            heights = tuple(float(part) for part in self.rings_deg.split(","))
+        except ValueError:
+            raise ValueError(f"--rings-deg takes numbers with commas between them, got {self.rings_deg!r}") from None
+        if (self.sampler == "list") != (self.camera_list is not None):
+            raise ValueError("--sampler list and --camera-list FILE go together")
+        return CameraSettings(
+            sampler=cast(Any, self.sampler),  # checked there
+            views=views,
+            elevation_deg=self.elevation_deg,
+            radius=self.radius,
+            rings_deg=heights,
+            azimuths=self.azimuths,
+            given=() if self.camera_list is None else read_cameras(self.camera_list),
+        )
+
+
+@dataclass(frozen=True)
+class RendererOptions:
+    """What renders, and how it looks."""
+
+    renderer: Annotated[str, typer.Option(help="embree (fast) or blender (Cycles; also reads FBX).")] = "embree"
+    light: Annotated[str, typer.Option(help="studio, or original: one wide area light, blender only.")] = "studio"
+    cycles_samples: Annotated[int, typer.Option(min=1, help="Paths per pixel of blender.")] = 128
+    filter_width: Annotated[float, typer.Option(help="Of blender, pixels; 0.01 as the original, 1.5 smooth.")] = 0.01
+    denoise: Annotated[bool, typer.Option(help="Of blender.")] = True
+    view_transform: Annotated[str, typer.Option(help="Of blender: Standard, Filmic or AgX.")] = "Standard"
+    allow_missing_textures: Annotated[
+        bool, typer.Option("--allow-missing-textures", help="Render such objects grey; otherwise they fail.")
+    ] = False
+    blender: Annotated[
+        str | None,
+        typer.Option(help="A Python with bpy, or a Blender. [default: $ZERO123_BLENDER]", show_default=False),
+    ] = None
+    device: Annotated[str, typer.Option(help="Of blender: cpu, cuda or optix.")] = "cpu"
+
+    def settings(self, cameras: CameraSettings, size: int, seed: int) -> RenderSettings:
+        """The same, checked."""
+        from zero123.data.render.batch import CyclesSettings, RenderSettings
+
+        cycles = CyclesSettings(
+            samples=self.cycles_samples,
+            filter_width=self.filter_width,
+            denoise=self.denoise,
+            view_transform=cast(Any, self.view_transform),
+        )
+        return RenderSettings(
+            cameras=cameras,
+            size=size,
+            renderer=cast(Any, self.renderer),
+            light=cast(Any, self.light),
+            cycles=cycles,
+            need_textures=not self.allow_missing_textures,
+            seed=seed,
+        )
+
+    def machine(self) -> Machine:
+        """Where Blender is."""
+        from zero123.data.render.batch import Machine
+
+        return Machine(self.blender, cast(Any, self.device))
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Who works."""
+
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="[default: one per core, or per GPU]", show_default=False)
+    ] = None
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of a Ray cluster, or auto; --out must be shared by its machines. [default: this machine]",
+            show_default=False,
+        ),
+    ] = None
+    time_limit: Annotated[
+        float | None, typer.Option(help="Seconds an object may take. [default: no limit]", show_default=False)
+    ] = None
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed in earlier runs.")] = False
+
+    def workers(self, device: str) -> Workers:
+        """The same, checked."""
+        from zero123.data.jobs import Workers
+
+        return Workers(self.processes, device != "cpu", self.time_limit)
 
 
 @app.command()
+@grouped
 def render(
-    meshes: Annotated[list[Path], typer.Argument(help="GLB, glTF, OBJ, PLY, STL files, or folders of them.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder that receives a view set per object.")],
+    meshes: Annotated[list[Path], typer.Argument(help="GLB, glTF, OBJ, PLY, STL, FBX files, or folders of them.")],
+    out: Out,
+    renderer: RendererOptions,
+    cameras: CameraOptions,
+    workers: WorkerOptions,
     views: Views = 12,
     size: Size = 256,
     seed: Seed = 0,
-    processes: Processes = None,
 ) -> None:
     """Render meshes to view sets; objects that are there already are skipped."""
-    from zero123.data.render.batch import Source
-    from zero123.meshes.load import SUFFIXES
+    from zero123.data.render.batch import sources_of
 
-    files = [f for m in meshes for f in (sorted(m.rglob("*")) if m.is_dir() else [m])]
-    files = [f for f in files if f.suffix.lower() in SUFFIXES or f in meshes]
-    if not files:
-        raise ValueError(f"no meshes found; give files or folders with {', '.join(SUFFIXES)}")
-    _render([Source(f.stem, f) for f in files], out, views, size, seed, processes)
+    settings = renderer.settings(cameras.settings(views), size, seed)
+    _render(sources_of(meshes), out, settings, renderer.machine(), workers)
 
 
 @app.command()
+@grouped
 def procedural(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder that receives a view set per object.")],
+    out: Out,
+    renderer: RendererOptions,
+    cameras: CameraOptions,
+    workers: WorkerOptions,
     count: Annotated[int, typer.Option(min=1, help="Objects to make.")] = 100,
     first: Annotated[int, typer.Option(help="Seed of the first object; the others follow.")] = 0,
     views: Views = 8,
     size: Size = 256,
     seed: Seed = 0,
-    processes: Processes = None,
 ) -> None:
     """Make and render procedural objects; no download, no end."""
     from zero123.data.render.batch import Source
 
     sources = [Source(f"procedural-{first + k:07d}", None, first + k) for k in range(count)]
-    _render(sources, out, views, size, seed, processes)
+    _render(sources, out, renderer.settings(cameras.settings(views), size, seed), renderer.machine(), workers)
 
 
-def _render(sources: list[Source], out: Path, views: int, size: int, seed: int, processes: int | None) -> None:
-    from zero123.data.render.batch import RenderSettings, render_all
+@app.command()
+def objaverse(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder that receives the objects and attribution.csv.")],
+    uids: Annotated[Path | None, typer.Option(help="Text file of uids, one a line.", show_default=False)] = None,
+    lvis: Annotated[bool, typer.Option("--lvis", help="Only the LVIS subset.")] = False,
+    category: Annotated[list[str] | None, typer.Option(help="Only this LVIS category; may be repeated.")] = None,
+    xl: Annotated[
+        Path | None, typer.Option(help="Objaverse-XL by its manifest: CSV or Parquet.", show_default=False)
+    ] = None,
+    licence: Annotated[list[str] | None, typer.Option(help="by, by-sa, by-nc, cc0, ...; may be repeated.")] = None,
+    still: Annotated[bool, typer.Option("--still", help="Only objects without animation.")] = False,
+    max_megabytes: Annotated[float | None, typer.Option(help="Largest file.", show_default=False)] = None,
+    max_faces: Annotated[int | None, typer.Option(help="Most faces.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many, at random.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    processes: Annotated[int, typer.Option(min=1, help="Downloads at a time.")] = 4,
+    get: Annotated[
+        bool, typer.Option("--download", help="Fetch the objects; without it they are only listed.")
+    ] = False,
+) -> None:
+    """List or download objects of Objaverse. Reads annotations from the network, objects with --download only."""
+    from zero123.data.objaverse import Choice, choose, choose_xl, lvis_uids, read_uids
+    from zero123.data.objaverse_files import download, write_list
     from zero123.files import writable_folder
 
+    if sum(map(bool, (uids, lvis or category, xl))) > 1:
+        raise ValueError("give only one of --uids, --lvis or --category, and --xl")
+    choice = Choice(tuple(v.lower() for v in licence or ()), still, max_megabytes, max_faces, limit, seed)
     writable_folder(out)
-    settings = RenderSettings(views=views, size=size, seed=seed)
-    failures = []
-    with bar(f"rendering {len(sources)} objects") as update:
-        for done, (_, failure) in enumerate(render_all(sources, out, settings, processes), start=1):
-            failures += [failure] if failure else []
-            update(done, len(sources))
-    for failure in failures[:20]:
-        say(f"failed: {failure}")
-    say(f"{len(sources) - len(failures)} objects in {out}, {len(failures)} failed")
-    if len(failures) == len(sources):
+    if xl is not None:
+        entries = choose_xl(xl, choice)
+    else:
+        named = read_uids(uids) if uids else lvis_uids(category or ()) if lvis or category else None
+        with bar("reading annotations") as update:
+            entries = choose(choice, named, update)
+    say(f"{len(entries)} objects, named in {write_list(entries, out)}")
+    if not get:
+        say("nothing downloaded; --download fetches them")
+        return
+    done = _follow((error for _, error in download(entries, out, processes)), len(entries), "downloading")
+    say(f"{done} objects in {out}, with attribution.csv")
+
+
+def _render(
+    sources: list[Source], out: Path, settings: RenderSettings, machine: Machine, workers: WorkerOptions
+) -> None:
+    from zero123.data.render.batch import render_all
+
+    results = render_all(
+        sources,
+        out,
+        settings,
+        workers.workers(machine.device),
+        workers.cluster,
+        machine=machine,
+        retry_failed=workers.retry_failed,
+    )
+    done = _follow((failure for _, failure in results), len(sources), "rendering")
+    left = len(sources) - done
+    say(f"{done} objects in {out}, {left} failed" + (f" ({out}/failures.jsonl says why)" if left else ""))
+    if not done:
         raise ValueError("nothing could be rendered; see the lines above")
+
+
+_SHOWN = 20
+"""Failures that are told on the screen; a report holds them all."""
+
+_MINUTE = 60.0
+
+
+def _follow(failures: Iterator[str | None], total: int, verb: str) -> int:
+    """Show how a long job goes, with the time left: a bar on a terminal, a line a minute in a log.
+
+    Args:
+        failures: None or a line for each item when it is done.
+        total: items.
+        verb: what is done to them.
+
+    Returns:
+        How many did not fail.
+    """
+    done, failed, start, told = 0, 0, time.monotonic(), time.monotonic()
+    with bar(f"{verb} {total} objects") as update:
+        for done, failure in enumerate(failures, start=1):
+            if failure:
+                failed += 1
+                if failed <= _SHOWN:
+                    say(f"failed: {failure}")
+            update(done, total)
+            now = time.monotonic()
+            if now - told > _MINUTE:
+                told = now
+                left = (total - done) * (now - start) / done / _MINUTE
+                say(f"{done} of {total} objects, {failed} failed, {left:.0f} minutes left")
+    if failed > _SHOWN:
+        say(f"... and {failed - _SHOWN} more failed")
+    return done - failed

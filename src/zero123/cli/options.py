@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 import typer
@@ -30,6 +31,8 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
             inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=own[f.name])
             for f in fields(groups[name])
         ]
+
+    shown.sort(key=lambda parameter: parameter.kind)  # what is not in a group comes first, wherever it is named
 
     @wraps(verb)
     def flat(**values: Any) -> None:
@@ -62,6 +65,7 @@ class RunOptions:
     offload: Annotated[bool, typer.Option("--offload", help="Small GPUs: networks are on it only while they work.")] = (
         False
     )
+    lora: Annotated[Path | None, _open("File of a fine-tuning to add, from `zero123 train`.", "none")] = None
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the network first: minutes, pays on long jobs.")
     ] = False
@@ -87,6 +91,7 @@ class RunOptions:
             max_memory=self.max_memory,
             offload=self.offload,
             compiled=self.compiled,
+            lora=self.lora,
         )
 
 
@@ -102,6 +107,9 @@ class SamplingOptions:
     solver: Annotated[str, typer.Option(help="dpmpp_2m, euler (DDIM) or ancestral (DDIM, eta 1).")] = "dpmpp_2m"
     spacing: Annotated[str | None, _open("trailing, leading, karras or original.", "the model's")] = None
     seed: Annotated[int, typer.Option(help="Same seed, same pictures.")] = 0
+    joint: Annotated[
+        bool | None, _open("Views look at each other while they are drawn.", "the model's", "--joint/--no-joint")
+    ] = None
 
     def settings(self) -> SamplingSettings:
         """The same, checked.
@@ -118,6 +126,7 @@ class SamplingOptions:
             solver=cast(Any, self.solver),  # checked there, as is the spacing
             spacing=cast(Any, self.spacing),
             seed=self.seed,
+            joint=self.joint,
         )
 
 

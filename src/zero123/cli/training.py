@@ -1,8 +1,7 @@
-"""The verbs that make and judge models: codec, train, evaluate."""
+"""The verbs that make and judge models: codec, train, average, evaluate."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,20 +9,19 @@ import typer
 
 from zero123.cli.console import bar, say
 from zero123.cli.options import RunOptions, SamplingOptions, grouped
+from zero123.cli.train_options import PairOptions, SettingsOptions
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from zero123.data.pairs import ViewCache
-    from zero123.models.view_model import ViewModel
 
 Folder = Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
-    for verb in (codec, train, evaluate):
+    for verb in (codec, train, average, evaluate):
         app.command()(grouped(verb))
 
 
@@ -64,52 +62,80 @@ def codec(
 
 
 def train(
-    views: Annotated[list[str], typer.Argument(help="Folders of view sets, each with its weight: FOLDER=0.5.")],
+    views: Annotated[list[str], typer.Argument(help="Folders of views, each with its weight: FOLDER=0.5.")],
     out: Folder,
-    codec: Annotated[Path, typer.Option(help="Codec folder, from `zero123 codec`.")],
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")] = 12_000,
-    decay: Annotated[int, typer.Option(min=0, help="Last steps, over which the learning rate falls to 0.")] = 3_000,
-    batch: Annotated[int, typer.Option(min=1, help="Pairs per step.")] = 32,
-    near_deg: Annotated[
-        float | None, typer.Option(help="Prefer targets within about this angle of the input.", show_default=False)
+    finetune_from: Annotated[
+        str | None, typer.Option(help="Weights to start from: sd-image-conditioned-v2, or any model.")
     ] = None,
-    same: Annotated[float, typer.Option(min=0, max=1, help="Share of pairs whose target is the input itself.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0,
-    cache: Annotated[Path | None, typer.Option(help="Folder for encoded views. [default: OUT/cache]")] = None,
+    codec: Annotated[
+        Path | None, typer.Option(help="Codec folder, from `zero123 codec`; needed by a new mini.")
+    ] = None,
+    fit_memory: Annotated[
+        float | None, typer.Option(help="Gigabytes to stay within; the pairs per step stay the same.")
+    ] = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on although settings differ from the run in OUT.")
+    ] = False,
+    *,
+    how: SettingsOptions,
+    pairs: PairOptions,
 ) -> None:
-    """Train `mini`, from the newest checkpoint in OUT if there is one; the model is written to OUT/model.
+    """Train, from the newest checkpoint in OUT if there is one; written to OUT/model, a LoRA to OUT/lora.safetensors.
 
     Under `torchrun`, or `accelerate launch`, all processes train together: BATCH is then the pairs of each.
     """
-    import math
-    from dataclasses import replace
-
-    import torch
     from accelerate import PartialState
 
-    from zero123.data.pairs import PairSampler
+    from zero123.cli import fitting, start
     from zero123.machine import default_device
-    from zero123.models.patch_codec import PatchCodec
-    from zero123.models.pretrained import save_model
-    from zero123.models.weights import load_component
-    from zero123.presets import MINI_TRAINING, mini_model
-    from zero123.training.show import SampleSheet
     from zero123.training.trainer import train as run
 
-    folders, weights = zip(*(_weighted(text) for text in views), strict=True)
-    torch.manual_seed(seed)
-    model = mini_model(load_component(codec, PatchCodec))
+    settings, chosen = how.settings(), start.Chosen.of(views, pairs, how.preset)
+    kept = None if fit_memory is None else fitting.split_before(out, settings)
+    settings = kept or settings
+    begun = start.begun_with(how, finetune_from, chosen)
+    start.refuse_changes(out, settings, begun, accept_changes)
+    model = start.start_model(how, finetune_from, codec, settings.seed)
     worker = PartialState(cpu=default_device() == "cpu")
     with worker.main_process_first():
-        caches = [_cached(model, folder, (cache or out / "cache") / folder.name) for folder in folders]
-    near = None if near_deg is None else math.radians(near_deg)
-    sampler = PairSampler(caches, weights, seed, near=near, same=same)
-    settings = replace(MINI_TRAINING, steps=steps, decay=decay, batch=batch, seed=seed)
-    with bar(f"training for {steps} steps", shown=worker.is_main_process) as update:
-        run(model, sampler, out, settings, SampleSheet(sampler), lambda done, total, _: update(done, total))
+        small = how.preset == "mini" and settings.views == 1 and not chosen.encoded()
+        if pairs.cache is not None or small:
+            sampler = start.cached_pairs(chosen, model, settings, pairs.cache or out / "cache")
+        else:
+            sampler = start.fresh_pairs(chosen, model, settings)
+        if worker.is_main_process:
+            start.note_start(out, begun)
+    if fit_memory is not None and kept is None:
+        settings = fitting.fitted(model, sampler, settings, fit_memory)
+    validate = start.validation(chosen, model, settings)
+    sheet = start.sheet(sampler, settings, original=how.preset == "original")
+    with bar(f"training for {settings.steps} steps", shown=worker.is_main_process) as update:
+        report = lambda done, total, _: update(done, total)  # noqa: E731
+        model = run(model, sampler, out, settings, sheet, report, validate)
     if worker.is_main_process:
-        save_model(model, out / "model", torch.float16)
-        say(f"{out}/model")
+        say(str(start.written(model, settings, out, half=how.preset == "mini")))
+
+
+def average(
+    run: Annotated[Path, typer.Argument(help="Folder of a run trained with power_averages=true.")],
+    out: Folder,
+    length: Annotated[float, typer.Option(help="Span of the average, as a share of the time trained.")] = 0.1,
+    step: Annotated[
+        int | None, typer.Option(help="Step at which training would have ended. [default: the last]")
+    ] = None,
+) -> None:
+    """Make the model whose weights are averaged over any span of a finished run; written to OUT."""
+    from zero123.models.pretrained import load_model, save_model
+    from zero123.training.averages import averaged
+
+    model = load_model(run / "model", None)
+    values, parameters = averaged(run / "averages", length, step), dict(model.named_parameters())
+    if missing := sorted(set(values) - set(parameters)):
+        raise ValueError(f"{run}: its averages hold {missing[0]}, which its model does not have")
+    for name, value in values.items():
+        parameters[name].data = value.to(parameters[name].dtype)
+    save_model(model, out)
+    say(str(out))
 
 
 def evaluate(
@@ -154,27 +180,3 @@ def _all_images(folder: Path) -> NDArray[np.uint8]:
         raise ValueError(f"{folder}: holds no view sets")
     white = [(composite(s.images, torch.ones(3)) * 255).round().to(torch.uint8).numpy() for s in sets]
     return np.concatenate(white)
-
-
-def _weighted(text: str) -> tuple[Path, float]:
-    """`FOLDER=0.5` to the folder and its weight; 1 where none is given."""
-    folder, _, weight = text.partition("=")
-    try:
-        value = float(weight or 1)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise ValueError(f"{text}: expected FOLDER, or FOLDER=WEIGHT with a weight over 0")
-    return Path(folder), value
-
-
-def _cached(model: ViewModel, folder: Path, cache: Path) -> ViewCache:
-    """The folder's views, encoded on first use."""
-    import torch
-
-    from zero123.data.pairs import ViewCache
-
-    if (cache / "first.npy").is_file():
-        return ViewCache.open(cache)
-    with torch.no_grad(), bar(f"encoding {folder}"):
-        return ViewCache.build(folder, cache, model.autoencoder.encode)

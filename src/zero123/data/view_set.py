@@ -7,9 +7,11 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from zero123.geometry.camera import FIELD_OF_VIEW, Camera
@@ -67,7 +69,7 @@ class ViewSet:
         for path in pictures:
             image = io.load(path)
             images.append(image if len(image) == 4 else torch.cat((image, torch.ones_like(image[:1]))))
-            matrices.append(_read_camera(path.with_suffix(".npy")))
+            matrices.append(_read_camera_file(path.with_suffix(".npy")))
             if images[-1].shape != images[0].shape:
                 raise ViewSetError(f"{path}: differs in size from {pictures[0].name}; render all views at one size")
         height, width = images[0].shape[-2:]
@@ -75,13 +77,28 @@ class ViewSet:
         return cls(torch.stack(images), camera)
 
 
-def _read_camera(path: Path) -> np.ndarray:
+def read_camera(file: BinaryIO, name: str) -> NDArray[np.float32]:
+    """The world-to-camera matrix (3, 4) in an open `.npy` file; pickles in it are refused.
+
+    Raises:
+        ViewSetError: damaged, of another shape, or not finite; the line begins with `name`.
+    """
     try:
-        matrix = np.load(path, allow_pickle=False)
+        matrix = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ViewSetError(f"{name}: not a readable camera matrix ({error})") from error
+    if matrix.shape != (3, 4) or matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
+        raise ViewSetError(f"{name}: expected a finite 3x4 matrix, got shape {matrix.shape} of {matrix.dtype}")
+    return matrix.astype(np.float32)
+
+
+def _read_camera_file(path: Path) -> NDArray[np.float32]:
+    try:
+        with path.open("rb") as file:
+            return read_camera(file, str(path))
     except FileNotFoundError:
         raise ViewSetError(f"{path}: missing; every view needs its 3x4 world-to-camera matrix") from None
-    except (ValueError, EOFError, OSError) as error:
+    except ViewSetError:
+        raise
+    except OSError as error:
         raise ViewSetError(f"{path}: not a readable camera matrix ({error})") from error
-    if matrix.shape != (3, 4) or matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
-        raise ViewSetError(f"{path}: expected a finite 3x4 matrix, got shape {matrix.shape} of {matrix.dtype}")
-    return matrix.astype(np.float32)

@@ -6,10 +6,10 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from zero123.diffusion.denoiser import Network, per_image
+from zero123.diffusion.denoiser import Network, flow_time, per_image, shares
 from zero123.diffusion.schedule import NoiseSchedule
 
-Prediction = Literal["noise", "velocity"]
+Prediction = Literal["noise", "velocity", "flow"]
 Weighting = Literal["uniform", "min_snr_5"]
 
 
@@ -27,7 +27,8 @@ def denoising_loss(
 
     The defaults are what Zero-1-to-3 trained on, Equation 14 of Ho et al., 2020 (arXiv:2006.11239). "min_snr_5" weighs
     the error of x0 by min(SNR, 5), Section 3.4 of Hang et al., 2023 (arXiv:2303.09556), so that easy steps do not drown
-    the others. With either weighting the best network is the expected noise (or velocity).
+    the others. With either weighting the best network is the expected noise (or velocity). "flow" is Equation 1 of Liu
+    et al., 2022 (arXiv:2209.03003): the network sees (1 - t) * x0 + t * noise.
 
     Args:
         network: called once, as `network(x_scaled, step, condition)`.
@@ -36,7 +37,7 @@ def denoising_loss(
         noise: standard normal, (B, C, h, w).
         step: steps into the schedule, (B,) int64, in [0, T).
         condition: handed to the network as it is.
-        prediction: what the network predicts: the noise, or the velocity alpha * noise - beta * x0.
+        prediction: what the network predicts: the noise, the velocity alpha * noise - beta * x0, or noise - x0.
         weighting: of the steps: all alike, or min-SNR with gamma 5.
 
     Returns:
@@ -53,13 +54,16 @@ def denoising_loss(
         if value not in get_args(known):
             raise ValueError(f"{name} must be one of {', '.join(get_args(known))}, got {value!r}")
     level = schedule.sigmas.to(x0)[step]
-    sigma = per_image(level, x0)
-    alpha = 1 / (1 + sigma**2).sqrt()
-    target = noise if prediction == "noise" else alpha * (noise - sigma * x0)
-    error = network(alpha * (x0 + sigma * noise), step, condition) - target
+    alpha, beta = shares(level) if prediction != "flow" else (1 - flow_time(level), flow_time(level))
+    own, noisy = per_image(alpha, x0), per_image(beta, x0)
+    target = {"noise": lambda: noise, "velocity": lambda: own * noise - noisy * x0, "flow": lambda: noise - x0}
+    error = network(own * x0 + noisy * noise, step, condition) - target[prediction]()
     loss = error.square().flatten(1).mean(1)
-    if weighting == "uniform":
-        return loss
-    # an error e in x0 is an error e / sigma in the noise and e * sqrt(1 + 1 / sigma^2) in the velocity
-    snr = level**-2
-    return loss * snr.clamp(max=5) / (snr if prediction == "noise" else snr + 1)
+    return loss if weighting == "uniform" else loss * _min_snr(alpha, beta, prediction).to(loss)
+
+
+def _min_snr(alpha: Tensor, beta: Tensor, prediction: Prediction, most: float = 5.0) -> Tensor:
+    """Weight of the squared error of what is predicted, (B,), that weighs the error of x0 by min(SNR, `most`)."""
+    snr = (alpha / beta) ** 2
+    # an error e of x0 is an error e * alpha / beta of the noise, and an error e / beta of the velocity and of the flow
+    return snr.clamp(max=most) * (1 / snr if prediction == "noise" else beta**2)

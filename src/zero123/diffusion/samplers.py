@@ -10,7 +10,8 @@ start from unit noise in that scaling, so a whole sampling is
     x = exploding(noise_like(latents, generators), sigmas[0])
     latents = preserving(dpmpp_2m(denoiser, x, sigmas, condition), sigmas[-1])
 
-The last line changes something only where the levels do not end at 0. The original Zero-1-to-3 is reproduced exactly
+The last line changes something only where the levels do not end at 0. The first level may be infinite: there is no
+signal in its `x`, which is the unit noise. The original Zero-1-to-3 is reproduced exactly
 with `sampling_sigmas(steps, "original")` and `euler` (its eta 0) or `ancestral(..., noise=kth_noise)`, where
 `kth_noise(k)` returns the unit noise it drew at its k-th step, counted from 0 at the noisiest.
 
@@ -48,13 +49,22 @@ def noise_like(x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
 
 
 def exploding(x: Tensor, sigma: Tensor | float) -> Tensor:
-    """`x` at level `sigma` from the scaling networks see (variance preserving) to the samplers' own."""
-    return x * math.sqrt(1 + float(sigma) ** 2)
+    """`x` at level `sigma` from the scaling networks see (variance preserving) to the samplers' own.
+
+    At an infinite level it is unit noise in both.
+    """
+    return x if math.isinf(sigma) else x * math.sqrt(1 + float(sigma) ** 2)
 
 
 def preserving(x: Tensor, sigma: Tensor | float) -> Tensor:
     """`x` at level `sigma` from the samplers' scaling to that which networks see; the inverse of `exploding`."""
-    return x / math.sqrt(1 + float(sigma) ** 2)
+    return x if math.isinf(sigma) else x / math.sqrt(1 + float(sigma) ** 2)
+
+
+def _nearer(x: Tensor, x0: Tensor, high: float, low: float, share: float = 1.0) -> Tensor:
+    """`x` at level `high` moved straight towards `x0`, to `share` of level `low`; a mix, so exactly `x0` at level 0."""
+    noise = low * x if math.isinf(high) else low / high * (x - x0)
+    return x0 + share * noise
 
 
 def _steps(sigmas: Tensor) -> Iterator[tuple[int, Tensor, float, float]]:
@@ -73,8 +83,7 @@ def euler(denoiser: Denoiser, x: Tensor, sigmas: Tensor, condition: Any, *, call
     """
     for index, sigma, high, low in _steps(sigmas):
         x0 = denoiser(x, sigma, condition)
-        # a mix, not a step along the slope: exactly x0 at level 0
-        x = x0 + low / high * (x - x0)
+        x = _nearer(x, x0, high, low)
         if callback is not None:
             callback(index, x0)
     return x
@@ -112,7 +121,7 @@ def ancestral(
     for index, sigma, high, low in _steps(sigmas):
         x0 = denoiser(x, sigma, condition)
         share = eta**2 * (1 - (low / high) ** 2)
-        x = x0 + low / high * math.sqrt(1 - share) * (x - x0)
+        x = _nearer(x, x0, high, low, math.sqrt(1 - share))
         if share > 0 and low > 0:
             x = x + low * math.sqrt(share) * (noise(index) if callable(noise) else noise_like(x, noise))
         if callback is not None:
@@ -135,7 +144,7 @@ def dpmpp_2m(
         if before is not None and low > 0:
             x0_before, width_before = before
             ahead = x0 + width / (2 * width_before) * (x0 - x0_before)
-        x = ahead + low / high * (x - ahead)
+        x = _nearer(x, ahead, high, low)
         before = x0, width
         if callback is not None:
             callback(index, x0)

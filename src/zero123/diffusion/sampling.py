@@ -33,6 +33,8 @@ class SamplingSettings:
         samples: pictures of each view; those of one view lie side by side in the result. Sample s of view v is drawn
             from seed + s, or from seed + v * samples + s without `same_noise`.
         batch: views per network call; None for what is fast and fits.
+        joint: the views of a call share self-attention, which makes them agree better, more so in a model that learned
+            it; None for what the model learned. They then depend on each other, and on how many go into a call.
     """
 
     steps: int | None = None
@@ -44,6 +46,7 @@ class SamplingSettings:
     same_noise: bool = True
     samples: int = 1
     batch: int | None = None
+    joint: bool | None = None
 
     def __post_init__(self) -> None:
         if self.steps is not None and not 1 <= self.steps <= 1000:
@@ -58,6 +61,8 @@ class SamplingSettings:
             raise ValueError(f"seed must be in 0 to 2^63 - 1, got {self.seed}")
         if self.spacing is not None and self.spacing not in get_args(Spacing):
             raise ValueError(f"spacing must be one of {', '.join(get_args(Spacing))}, got {self.spacing!r}")
+        if self.joint and self.samples > 1:
+            raise ValueError(f"joint views are drawn one sample at a time, got samples {self.samples}; change the seed")
         for name in ("samples", "batch"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")

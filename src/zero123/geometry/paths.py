@@ -1,8 +1,9 @@
-"""Families of viewpoints: a turntable, a spiral, random views, evenly spread views."""
+"""Families of viewpoints: a turntable, rings, a spiral, random views, evenly spread views."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -20,6 +21,19 @@ def turntable(count: int, elevation: float = 0.0, radius: float = RADIUS, start:
     """
     azimuth = start + torch.arange(_at_least_one(count)) * (2 * math.pi / count)
     return OrbitPose(azimuth, torch.tensor(elevation), torch.tensor(radius))
+
+
+def rings(elevations: Sequence[float], azimuths: int, radius: float = RADIUS) -> OrbitPose:
+    """Closed turns at several heights, ring by ring, each from azimuth 0 counter-clockwise, (rings * azimuths,).
+
+    Args:
+        elevations: of the rings, radians, at least one.
+        azimuths: views on each ring, at least 1.
+        radius: world units.
+    """
+    turn = torch.arange(_at_least_one(azimuths)) * (2 * math.pi / azimuths)
+    heights = torch.tensor(elevations, dtype=turn.dtype).repeat_interleave(azimuths)
+    return OrbitPose(turn.repeat(_at_least_one(len(elevations))), heights, torch.tensor(radius))
 
 
 def spiral(count: int = 100, rounds: float = 3, radius: float = 2.0) -> OrbitPose:
@@ -48,6 +62,21 @@ def random_views(
         torch.asin((low + (high - low) * height).clamp(-1, 1)),
         radius_range[0] + (radius_range[1] - radius_range[0]) * radius,
     )
+
+
+def cube_normalised(
+    count: int, generator: torch.Generator, radius_range: tuple[float, float] = (1.5, 2.2)
+) -> OrbitPose:
+    """The cameras of Zero-1-to-3's renders, (count,): a point uniform in the cube [-1, 1]^3, moved to a random radius.
+
+    Not uniform on the sphere: directions to the cube's corners are 3 sqrt(3) = 5.2 times as dense as those to the
+    middles of its sides. The radius is uniform in its range, world units.
+    """
+    point = 2 * torch.rand(_at_least_one(count), 3, generator=generator, dtype=torch.float64) - 1
+    radius = torch.rand(count, generator=generator, dtype=torch.float64)
+    pose = OrbitPose.from_point(point)
+    low, high = radius_range
+    return OrbitPose(pose.azimuth.float(), pose.elevation.float(), (low + (high - low) * radius).float())
 
 
 def evenly_spread(

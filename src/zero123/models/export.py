@@ -83,7 +83,7 @@ def misfit(model: ViewModel) -> str | None:
     settings = model.settings
     reasons = {
         "keeps its weights in 8 bits": is_int8(model),
-        "predicts velocity": settings.prediction != "noise",
+        f"predicts {settings.prediction}": settings.prediction != "noise",
         "looks at a grid of image tokens": settings.tokens != "pooled",
         "takes rays": settings.rays,
         "takes the input camera's pose": model.pose_conditioning.absolute or model.elevation_head is not None,

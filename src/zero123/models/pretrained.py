@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zero123.diffusion.schedule import NoiseSchedule
 from zero123.files import replace_folder
 from zero123.models.autoencoder import Autoencoder
 from zero123.models.image_encoder import ImageEncoder
 from zero123.models.int8 import is_int8
+from zero123.models.lora import apply_lora
 from zero123.models.pose_conditioning import PoseConditioning, PoseFormat
 from zero123.models.stored_model import StoredModel, find_model, read_model
-from zero123.models.view_model import ViewModel
+from zero123.models.view_model import ViewModel, ViewModelSettings
 from zero123.models.weights import Part, Place, StoredTensor, WeightsError, build_part, place_tensor, save_component
 
 _SHARD_BYTES = 16 * 2**20
@@ -35,6 +35,7 @@ def load_model(
     *,
     pose_format: PoseFormat | None = None,
     place: Place = place_tensor,
+    lora: str | Path | None = None,
 ) -> ViewModel:
     """A model in evaluation mode; loading takes the memory of the model and of its largest tensor.
 
@@ -46,6 +47,7 @@ def load_model(
         pose_format: what the fourth pose number of the model is; None takes what the weights say, or, of files in the
             original's layout, "source_polar" for Stable-Zero123's (known by name) and "radius" for all others.
         place: puts a tensor into its network, see `build_component`.
+        lora: file of low-rank updates to add to the UNet's weights, see `models.lora`.
 
     Raises:
         WeightsError: no such model, or something in it is missing, damaged or does not fit.
@@ -55,7 +57,10 @@ def load_model(
         raise WeightsError(
             f"{name}: is a start for training, not a view model: its UNet takes 4 channels and it knows no poses"
         )
-    return _build(found, dtype, device, pose_format, place)
+    model = _build(found, dtype, device, pose_format, place)
+    if lora is not None:
+        apply_lora(model, lora)
+    return model
 
 
 def load_start(path: str | Path, dtype: torch.dtype | None = torch.float32) -> ViewModel:
@@ -85,6 +90,22 @@ def load_start(path: str | Path, dtype: torch.dtype | None = torch.float32) -> V
         }
         found = replace(found, networks=networks, is_start=False)
     return _build(found, dtype, "cpu", None, place_tensor)
+
+
+def reconfigured(model: ViewModel, settings: ViewModelSettings) -> ViewModel:
+    """The same networks, not copies, working together by other settings: for training that changes what they mean.
+
+    `tokens="grid"`, for one, lets cross-attention of a released model look at every patch of the picture.
+
+    Raises:
+        ValueError: the networks do not go with the settings.
+    """
+    for name, processor in model.unet.attn_processors.items():
+        if hasattr(processor, "library"):  # constants of a single token, or joint views
+            model.unet.get_submodule(name.removesuffix(".processor")).set_processor(processor.library)
+    autoencoder = Autoencoder(model.autoencoder.network, settings.latent_scale, settings.scale_condition)
+    encoder = ImageEncoder(model.image_encoder.network, settings.tokens)
+    return ViewModel(model.unet, autoencoder, encoder, model.pose_conditioning, model.elevation_head, settings)
 
 
 def _widened(kernel: Tensor) -> Tensor:
@@ -164,13 +185,15 @@ def _networks(model: ViewModel) -> dict[str, nn.Module]:
 def _index(model: ViewModel) -> dict[str, Any]:
     """model_index.json: which class each folder holds, and the settings of their cooperation."""
     classes = {part: [type(n).__module__.split(".")[0], type(n).__name__] for part, n in _networks(model).items()}
-    scheduler = {"scheduler": ["diffusers", "DDIMScheduler"]}
+    scheduler = {"scheduler": ["diffusers", scheduler_config(model)["_class_name"]]}
     return {"_class_name": "NovelViews", **classes, **scheduler, "settings": asdict(model.settings)}
 
 
 def scheduler_config(model: ViewModel) -> dict[str, Any]:
-    """The noise schedule in the words of diffusers' `DDIMScheduler`."""
-    return {
+    """The noise schedule in the words of diffusers' `DDIMScheduler`, or of its scheduler of rectified flows."""
+    if model.settings.schedule == "flow":
+        return {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": len(model.schedule)}
+    config = {
         "_class_name": "DDIMScheduler",
         "num_train_timesteps": len(model.schedule),
         "beta_schedule": "scaled_linear",
@@ -181,6 +204,9 @@ def scheduler_config(model: ViewModel) -> dict[str, Any]:
         "steps_offset": 1,
         "prediction_type": {"noise": "epsilon", "velocity": "v_prediction"}[model.settings.prediction],
     }
+    if model.settings.schedule == "zero_snr":
+        config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    return config
 
 
 def _build(
@@ -199,6 +225,6 @@ def _build(
     encoder = ImageEncoder(made["image_encoder"], settings.tokens)
     parts = autoencoder, encoder, made["pose_conditioning"], made.get("elevation_head")
     try:
-        return ViewModel(made["unet"], *parts, settings, NoiseSchedule.stable_diffusion()).eval()
+        return ViewModel(made["unet"], *parts, settings).eval()
     except ValueError as error:
         raise WeightsError(f"{settings.name}: the networks do not go together: {error}") from error

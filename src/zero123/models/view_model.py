@@ -9,9 +9,9 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from zero123.diffusion.denoiser import NoisePrediction, VelocityPrediction
+from zero123.diffusion.denoiser import FlowPrediction, NoisePrediction, VelocityPrediction
 from zero123.diffusion.loss import Prediction
-from zero123.diffusion.schedule import NoiseSchedule, Spacing
+from zero123.diffusion.schedule import NoiseSchedule, ScheduleName, Spacing
 from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.models.autoencoder import Autoencoder
 from zero123.models.image_encoder import ImageEncoder, Tokens
@@ -26,8 +26,10 @@ class ViewModelSettings:
     Attributes:
         image_size: side of the square pictures, pixels.
         prediction: what the UNet predicts.
+        schedule: noise levels of its steps, see `NoiseSchedule.named`.
         tokens: the image encoder's output, one pooled token or a grid.
         rays: the UNet also gets the target's rays in the input camera's frame, 6 channels.
+        joint: it learned on sets of views of one object that look at each other, see `models.joint_attention`.
         pose_format: what the fourth pose number is, see `pose_vector`; "source_polar" for Stable-Zero123.
         null_projected: a token dropped in training still passes the pose conditioning, as in Zero-1-to-3; else it is
             zero, as in sampling.
@@ -44,8 +46,10 @@ class ViewModelSettings:
 
     image_size: int = 256
     prediction: Prediction = "noise"
+    schedule: ScheduleName = "stable_diffusion"
     tokens: Tokens = "pooled"
     rays: bool = False
+    joint: bool = False
     pose_format: PoseFormat = "radius"
     null_projected: bool = True
     latent_scale: float = 0.18215
@@ -61,12 +65,19 @@ class ViewModelSettings:
     def __post_init__(self) -> None:
         for name, kinds in (
             ("prediction", Prediction),
+            ("schedule", ScheduleName),
             ("tokens", Tokens),
             ("pose_format", PoseFormat),
             ("spacing", Spacing),
         ):
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
+        if (self.prediction == "noise") > (self.schedule == "stable_diffusion"):
+            raise ValueError(
+                f"a model on the schedule {self.schedule!r} cannot predict the noise: it ends in noise alone"
+            )
+        if (self.prediction == "flow") != (self.schedule == "flow"):
+            raise ValueError(f"flow goes with the schedule of that name, got {self.prediction!r} and {self.schedule!r}")
         for name, low, high in (("image_size", 1, 4096), ("steps", 1, 1000)):
             value: Any = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:
@@ -127,7 +138,7 @@ class ViewModel(nn.Module):
         pose_conditioning: tokens and pose to context.
         elevation_head: reads the input elevation from the tokens; needed where the model wants to know it.
         settings: how the parts work together.
-        schedule: noise levels of the steps.
+        schedule: noise levels of the steps; None takes the one the settings name.
     """
 
     def __init__(
@@ -147,7 +158,7 @@ class ViewModel(nn.Module):
         self.pose_conditioning = pose_conditioning
         self.elevation_head = elevation_head
         self.settings = settings
-        self.schedule = schedule or NoiseSchedule.stable_diffusion()
+        self.schedule = schedule or NoiseSchedule.named(settings.schedule)
         self._single_token = SingleTokenAttention(unet) if settings.tokens == "pooled" else None
         if (settings.rays or pose_conditioning.absolute) and elevation_head is None:
             raise ValueError("elevation_head must be given where the model takes the input elevation, got None")
@@ -183,8 +194,12 @@ class ViewModel(nn.Module):
 
     def forward(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Expected clean latents (B, C, h, w), as `Denoiser` says."""
-        wrapper = NoisePrediction if self.settings.prediction == "noise" else VelocityPrediction
-        return wrapper(self.network, self.schedule)(x, sigma, condition)
+        wrappers: dict[Prediction, type[NoisePrediction | VelocityPrediction | FlowPrediction]] = {
+            "noise": NoisePrediction,
+            "velocity": VelocityPrediction,
+            "flow": FlowPrediction,
+        }
+        return wrappers[self.settings.prediction](self.network, self.schedule)(x, sigma, condition)
 
     def network(self, x_scaled: Tensor, step: Tensor, condition: Condition) -> Tensor:
         """The UNet's prediction, (B, C, h, w), for unit-variance noisy latents and steps (B,)."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from zero123.data.pairs import PairSampler
+from zero123.data.encoded import with_photos
+from zero123.data.pairs import Pairs
 from zero123.diffusion.sampling import SamplingSettings
 from zero123.images import io
 from zero123.images.matting import Matte
 from zero123.images.sheets import contact_sheet
+from zero123.models.joint_attention import joined_views
 from zero123.models.view_model import ViewModel
 from zero123.pipeline import NovelViews, Photo
 
@@ -21,24 +24,44 @@ class SampleSheet:
     Args:
         sampler: where the pairs come from.
         count: number of pairs.
-        scale: guidance; 1 shows what was learned without help.
+        scales: guidance, a picture for each; 1 shows what was learned without help.
+        steps: network evaluations of a picture.
+        original: draw as the original's training did, by DDPM's steps (its DDIM with eta 1).
     """
 
-    def __init__(self, sampler: PairSampler, count: int = 8, scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        sampler: Pairs,
+        count: int = 8,
+        scales: Sequence[float] = (1.0,),
+        steps: int = 10,
+        original: bool = False,
+    ) -> None:
         self._batch = sampler.batch(2**31, count)  # a step no run reaches
-        self._settings = SamplingSettings(steps=10, scale=scale)
+        solver, spacing = ("ancestral", "original") if original else ("dpmpp_2m", None)
+        self._settings = [
+            SamplingSettings(steps=steps, scale=scale, solver=solver, spacing=spacing)  # type: ignore[arg-type]
+            for scale in scales
+        ]
 
     @torch.no_grad()
-    def __call__(self, model: ViewModel, step: int, folder: Path) -> None:
-        """Write `folder/step-N.png`."""
-        batch, views = self._batch, NovelViews(model)
+    def __call__(self, model: ViewModel, step: int, folder: Path | None) -> None:
+        """Write `folder/step-N.png`; every view is drawn by itself, also where sets of views are trained on."""
+        with joined_views(model, 1):
+            self._write(model, step, folder)
+
+    def _write(self, model: ViewModel, step: int, folder: Path | None) -> None:
+        batch, views = with_photos(self._batch, model), NovelViews(model)
         truth = model.autoencoder.decode(batch.latent.to(model.device, model.dtype)).float().clamp(0, 1).cpu()
         rows = []
         for index in range(len(batch.photo)):
             one = slice(index, index + 1)
             rgba = torch.cat((batch.photo[index], torch.ones_like(batch.photo[index, :1])))
             photo = Photo(rgba, Matte("alpha", 1.0, cropped=False), rgba[3:])
-            made = views(photo, batch.relative[one], self._settings, batch.source[one])
-            rows += [batch.photo[index], truth[index], made[0]]
-        labels = ["input", "truth", "model"] * len(batch.photo)
-        io.save(folder / f"step-{step:08d}.png", contact_sheet(torch.stack(rows), 6, labels))
+            made = [views(photo, batch.relative[one], settings, batch.source[one])[0] for settings in self._settings]
+            rows += [batch.photo[index], truth[index], *made]
+        names = ["model" if s.scale == 1 else f"guided {s.scale:g}" for s in self._settings]
+        labels = ["input", "truth", *names] * len(batch.photo)
+        columns = 2 * (2 + len(names))
+        if folder is not None:
+            io.save(folder / f"step-{step:08d}.png", contact_sheet(torch.stack(rows), columns, labels))

@@ -3,37 +3,55 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from zero123.training.sharding import own, shared_as, whole
+
+_TENSORS = ("weights", "ema", "optimiser")
+
+
+class DamagedCheckpoint(ValueError):
+    """A checkpoint that is not what was written, said in one line."""
 
 
 class Ema:
     """Exponential moving average of a module's trained parameters.
 
     The decay grows with the number of updates n as min(decay, (1 + n) / (10 + n)), as Zero-1-to-3's does.
+
+    Args:
+        module: what is averaged.
+        decay: its limit.
+        names: of the parameters to average; None for all that are trained.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, module: nn.Module, decay: float, names: Collection[str] | None = None) -> None:
         self.decay = decay
         self.updates = 0
-        self.shadow = {k: p.detach().clone().float() for k, p in module.named_parameters() if p.requires_grad}
+        trained = {k: p for k, p in module.named_parameters() if p.requires_grad and (names is None or k in names)}
+        self.shadow = {k: p.detach().clone().float() for k, p in trained.items()}
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Take one step towards the module's parameters."""
         self.updates += 1
         share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
-        parameters = {k: p.detach().float() for k, p in module.named_parameters() if p.requires_grad}
-        names = list(self.shadow)
-        torch._foreach_lerp_([self.shadow[k] for k in names], [parameters[k] for k in names], share)
+        parameters = dict(module.named_parameters())
+        now = [own(parameters[name].detach()).float() for name in self.shadow]
+        torch._foreach_lerp_([own(average) for average in self.shadow.values()], now, share)
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
@@ -41,6 +59,22 @@ class Ema:
         for name, parameter in module.named_parameters():
             if name in self.shadow:
                 parameter.copy_(self.shadow[name])
+
+    @contextmanager
+    def inside(self, module: nn.Module) -> Iterator[None]:
+        """The module has averaged parameters, and is in evaluation mode, while the block runs."""
+        kept = {k: p.detach().clone() for k, p in module.named_parameters() if k in self.shadow}
+        training = module.training
+        self.copy_to(module)
+        module.eval()
+        try:
+            yield
+        finally:
+            module.train(training)
+            with torch.no_grad():
+                for name, parameter in module.named_parameters():
+                    if name in kept:
+                        parameter.copy_(kept[name])
 
 
 def save_state(
@@ -51,58 +85,140 @@ def save_state(
     optimiser: torch.optim.Optimizer,
     keep: int,
     notes: dict[str, Any] | None = None,
+    writes: bool = True,
 ) -> None:
     """Write `folder/step-N`, then remove all but the newest `keep`.
 
     A checkpoint is written under a temporary name and renamed, so one that has its name is whole. `notes` are what
-    else the loop wants to find again, by `load_notes`; JSON takes them.
+    else the loop wants to find again, by `load_notes`; JSON takes them. Where parameters are sharded every process
+    calls this, since each gives its shares, and one of them `writes`.
+
+    Raises:
+        OSError: it cannot be written, in one line; the checkpoints before it stand.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for half in folder.glob(".step-*"):  # of a run that was killed while it saved
-        shutil.rmtree(half, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".step-", dir=folder))
+    trained = {k: p for k, p in module.named_parameters() if p.requires_grad}
+    groups: dict[str, Mapping[str, Tensor]] = {"weights": trained, "ema": ema.shadow, "optimiser": _flat(optimiser)}
+    state = {"step": step, "ema_updates": ema.updates, "notes": notes or {}}
+    final = folder / f"step-{step:08d}"
+    if not writes:
+        for tensors in groups.values():
+            _on_the_cpu(tensors, keeps=False)
+        return
     try:
-        trained = {k: p.detach().contiguous() for k, p in module.named_parameters() if p.requires_grad}
-        save_file(trained, temporary / "weights.safetensors")
-        save_file({k: v.contiguous() for k, v in ema.shadow.items()}, temporary / "ema.safetensors")
-        save_file(_flatten(optimiser), temporary / "optimiser.safetensors")
-        state = {"step": step, "ema_updates": ema.updates, "notes": notes or {}}
-        (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
-        for path in temporary.iterdir():
-            _to_disk(path)
-        final = folder / f"step-{step:08d}"
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(temporary, final)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        folder.mkdir(parents=True, exist_ok=True)
+        for half in folder.glob(".step-*"):  # of a run that was killed while it saved
+            shutil.rmtree(half, ignore_errors=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".step-", dir=folder))
+        try:
+            _write(temporary, groups, state)
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(temporary, final)
+            _to_disk(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(
+            f"cannot save {final}: {reason}; the checkpoints before it stand, the same command goes on from the newest"
+        ) from error
     for old in checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
 
 
+def _write(folder: Path, groups: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any]) -> None:
+    sums = {}
+    for name, tensors in groups.items():
+        path = folder / f"{name}.safetensors"
+        save_file(_on_the_cpu(tensors), path)
+        sums[path.name] = _checksum(path)
+        _to_disk(path)
+    (folder / "state.json").write_text(json.dumps({**state, "checksums": sums}), encoding="utf-8")
+    _to_disk(folder / "state.json")
+
+
+def _on_the_cpu(tensors: Mapping[str, Tensor], keeps: bool = True) -> dict[str, Tensor]:
+    """Copies of whole tensors, one after another, so that a device needs room for one; all processes take part."""
+    copies = {}
+    for name, tensor in tensors.items():
+        full = whole(tensor.detach())
+        if keeps:
+            copies[name] = full.cpu().clone(memory_format=torch.contiguous_format)
+    return copies
+
+
 def checkpoints(folder: Path) -> list[Path]:
-    """Whole checkpoints in a folder, oldest first."""
+    """Checkpoints in a folder, oldest first."""
     return sorted(folder.glob("step-*")) if folder.is_dir() else []
 
 
+def newest_whole(folder: Path) -> Path | None:
+    """The newest checkpoint that is what was written; None in a new folder.
+
+    Damaged ones are said in the log and renamed `damaged-step-N`.
+
+    Raises:
+        ValueError: there are some, all of them damaged.
+    """
+    found = checkpoints(folder)
+    for path in reversed(found):
+        try:
+            check(path)
+        except DamagedCheckpoint as error:
+            logging.getLogger(__name__).warning("%s; falling back to the one before it", error)
+            aside = path.with_name(f"damaged-{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            continue
+        return path
+    if found:
+        raise ValueError(f"{folder}: all {len(found)} checkpoints are damaged; start in a new folder")
+    return None
+
+
+def check(checkpoint: Path) -> None:
+    """Read a checkpoint through and compare it with what was written.
+
+    Those of version 0.1.0 have no checksums; of them only that they are complete can be told.
+
+    Raises:
+        DamagedCheckpoint: it is something else.
+    """
+    try:
+        state = _read(checkpoint)
+        sums = state.get("checksums", dict.fromkeys(f"{name}.safetensors" for name in _TENSORS))
+        for name, expected in sums.items():
+            with safe_open(checkpoint / name, framework="pt"):
+                pass
+            if expected is not None and _checksum(checkpoint / name) != expected:
+                raise DamagedCheckpoint(f"{checkpoint / name} is damaged: its checksum is another")
+        int(state["step"]), int(state["ema_updates"])
+    except (OSError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
+        raise DamagedCheckpoint(f"{checkpoint} is damaged: {error}") from error
+
+
 def load_state(checkpoint: Path, module: nn.Module, ema: Ema, optimiser: torch.optim.Optimizer) -> int:
-    """Set everything to what `save_state` wrote and return the step.
+    """Set everything to what `save_state` wrote and return the step; every process of a run calls this.
 
     Raises:
         ValueError: the checkpoint belongs to another model.
     """
     parameters = {k: p for k, p in module.named_parameters() if p.requires_grad}
-    weights = load_file(checkpoint / "weights.safetensors")
-    if {k: v.shape for k, v in weights.items()} != {k: p.shape for k, p in parameters.items()}:
-        raise ValueError(f"{checkpoint}: its weights are those of another model; start in a new folder")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
     state = _read(checkpoint)
-    ema.shadow = {k: v.to(ema.shadow[k].device) for k, v in load_file(checkpoint / "ema.safetensors").items()}
+    _fill(checkpoint, "weights", parameters)
+    _fill(checkpoint, "ema", ema.shadow)
     ema.updates = state["ema_updates"]
-    _unflatten(optimiser, load_file(checkpoint / "optimiser.safetensors"))
+    _unflatten(optimiser, checkpoint / "optimiser.safetensors")
     return int(state["step"])
+
+
+@torch.no_grad()
+def _fill(checkpoint: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
+    with safe_open(checkpoint / f"{name}.safetensors", framework="pt") as file:
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118  not a dict
+        if shapes != {key: tuple(tensor.shape) for key, tensor in tensors.items()}:
+            raise ValueError(f"{checkpoint}: its {name} are those of another model; start in a new folder")
+        for key, tensor in tensors.items():
+            tensor.copy_(shared_as(file.get_tensor(key), tensor))
 
 
 def load_notes(checkpoint: Path) -> dict[str, Any]:
@@ -120,26 +236,43 @@ def _ordered_parameters(optimiser: torch.optim.Optimizer) -> Iterable[Tensor]:
     return (p for group in optimiser.param_groups for p in group["params"])
 
 
-def _flatten(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _flat(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's tensors by position of their parameter; safetensors hold no pickles."""
     flat = {}
     for index, parameter in enumerate(_ordered_parameters(optimiser)):
         for name, value in optimiser.state.get(parameter, {}).items():
-            flat[f"{index}.{name}"] = torch.as_tensor(value).detach().clone().contiguous()
+            flat[f"{index}.{name}"] = torch.as_tensor(value)
     return flat
 
 
-def _unflatten(optimiser: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
-    by_position: dict[str, dict[str, Tensor]] = {}
-    for key, value in flat.items():
-        position, name = key.split(".", 1)
-        by_position.setdefault(position, {})[name] = value
-    for index, parameter in enumerate(_ordered_parameters(optimiser)):
-        own = by_position.get(str(index), {})
-        # AdamW counts its steps on the CPU
-        optimiser.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in own.items()}
+def _unflatten(optimiser: torch.optim.Optimizer, path: Path) -> None:
+    by_position: dict[str, list[str]] = {}
+    with safe_open(path, framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118  not a dict
+            by_position.setdefault(key.split(".", 1)[0], []).append(key)
+        for index, parameter in enumerate(_ordered_parameters(optimiser)):
+            state = {}
+            for key in sorted(by_position.get(str(index), [])):  # one order, since processes share values out together
+                name, value = key.split(".", 1)[1], file.get_tensor(key)
+                # AdamW counts its steps on the CPU
+                state[name] = value if name == "step" else shared_as(value, parameter)
+            optimiser.state[parameter] = state
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32, which finds damage; nobody here is to be kept from tampering."""
+    total = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            total = zlib.crc32(block, total)
+    return total
 
 
 def _to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    if path.is_dir() and os.name == "nt":  # Windows opens no folders
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -3,68 +3,31 @@
 from __future__ import annotations
 
 import math
+import tempfile
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from zero123.data.pairs import PairBatch, PairSampler
-from zero123.machine import default_device
+from zero123.data.pairs import Pairs
 from zero123.models.view_model import ViewModel
-from zero123.run_log import RunLog
-from zero123.training.objective import Objective, ObjectiveSettings
-from zero123.training.state import Ema, checkpoints, load_notes, load_state, save_state
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """How long, how fast, how often. The rates and their warm-up, AdamW's and the average's decay are the original's.
-
-    The original trained in float32 and did not limit gradients: `precision="no"`, `clip=math.inf`. It averaged the
-    UNet alone; here the pose conditioning is averaged too.
-
-    Attributes:
-        steps: optimiser steps in all.
-        batch: pairs per step and device.
-        accumulate: batches per optimiser step.
-        learning_rate: of all but the pose conditioning.
-        pose_rate: the pose conditioning's learning rate over the others'.
-        warmup: steps over which the rate rises from 1e-6 of itself, linearly.
-        decay: last steps over which the rate falls to 0 along a cosine; 0 keeps it constant.
-        weight_decay: AdamW's.
-        ema: decay of the weight average.
-        clip: largest norm of the gradient; infinity for no limit.
-        precision: accelerate's: "no", "bf16" or "fp16".
-        save_every: steps between checkpoints; two are kept.
-        log_every: steps between lines of metrics, which hold means since the last.
-        sample_every: steps between sample pictures; 0 for none.
-        seed: decides pairs, noise and dropout of every step.
-        objective: what is minimised.
-    """
-
-    steps: int = 105_000
-    batch: int = 192
-    accumulate: int = 1
-    learning_rate: float = 1e-4
-    pose_rate: float = 10.0
-    warmup: int = 100
-    decay: int = 0
-    weight_decay: float = 0.01
-    ema: float = 0.9999
-    clip: float = 1.0
-    precision: str = "bf16"
-    save_every: int = 5000
-    log_every: int = 50
-    sample_every: int = 500
-    seed: int = 0
-    objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
-
-
-class NotFinite(ValueError):
-    """Training diverged, said in one line."""
+from zero123.training.ahead import Ahead
+from zero123.training.averages import PowerAverages
+from zero123.training.hardware import pass_flops, peak_flops
+from zero123.training.objective import Objective
+from zero123.training.parallel import StopSign, accelerator_for, decided, mean_of, on_device, together
+from zero123.training.preparation import averaged_names, optimiser_of, prepare
+from zero123.training.resumption import alone, plan
+from zero123.training.settings import TrainSettings as TrainSettings
+from zero123.training.sharding import gathered, shard, whole
+from zero123.training.state import Ema, load_notes, load_state, save_state
+from zero123.training.tracking import Meter, Speed, Tracks, check_trackers
+from zero123.training.tracking import NotFinite as NotFinite
 
 
 def learning_rate_factor(step: int, settings: TrainSettings) -> float:
@@ -78,61 +41,187 @@ def learning_rate_factor(step: int, settings: TrainSettings) -> float:
 
 def train(
     model: ViewModel,
-    sampler: PairSampler,
+    sampler: Pairs,
     folder: str | Path,
     settings: TrainSettings,
     show: Callable[[ViewModel, int, Path], None] | None = None,
     progress: Callable[[int, int, float], None] | None = None,
+    validate: Callable[[ViewModel], float] | None = None,
 ) -> ViewModel:
-    """Train in place, from the folder's newest checkpoint if there is one.
+    """Train in place, from the folder's newest checkpoint if there is one; several processes call this together.
+
+    A step takes the same pairs, noise and dropout however many processes share its batches, so a run may go on with
+    another number of them: to the same digits with the same number, else to rounding.
 
     Args:
         model: all parameters with `requires_grad` are trained.
         sampler: gives the pairs of every step.
-        folder: receives settings, metrics, checkpoints and pictures.
+        folder: receives settings, metrics, checkpoints and pictures; on a disk that all processes see.
         settings: how.
-        show: called with the averaged model, the step and a folder for pictures every `sample_every` steps.
+        show: called with the averaged model, the step and a folder for pictures every `sample_every` steps; where
+            parameters are sharded by all processes, all but the first having a folder that is thrown away.
         progress: told steps done, steps in all, and the loss.
+        validate: gives the averaged model's loss on what is held out, for the metrics, every `validate_every` steps.
 
     Returns:
-        The model with averaged weights.
+        The model with averaged weights; another one than `model` where parameters were sharded.
 
     Raises:
         NotFinite: the loss or the gradient was not a number for 20 steps running; the last checkpoint stands.
+        ValueError: the settings do not go together, or not with the run in `folder`, or another run is in there.
+        InterruptedError: the run was asked to stop, and did after a checkpoint.
+        ConnectionError: another process of the run died.
+        OSError: a file cannot be written.
     """
     folder = Path(folder)
-    accelerator = Accelerator(
-        mixed_precision=settings.precision,
-        gradient_accumulation_steps=settings.accumulate,
-        cpu=default_device() == "cpu",  # asked for nothing, accelerate starts no group of CPU processes
-    )
-    model.to(accelerator.device).train()
-    if accelerator.device.type == "cpu":
-        _suit_cpu(model)
-    optimiser = _optimiser(model, settings)
-    objective, optimiser = accelerator.prepare(Objective(model, settings.objective), optimiser)
-    ema = Ema(model, settings.ema)
-    found = checkpoints(folder / "checkpoints")
-    done = load_state(found[-1], model, ema, optimiser) if found else 0
-    log = RunLog(folder, asdict(settings), done) if accelerator.is_main_process else None
-    meter = _Meter(**load_notes(found[-1]).get("meter", {})) if found else _Meter()
-    for step in range(done, settings.steps):
-        parts = _step(step, accelerator, objective, optimiser, sampler, settings)
-        ema.update(model)
-        meter.add(parts)
-        if log is None:
-            continue
-        if (step + 1) % settings.log_every == 0:
-            log.write(step + 1, lr=optimiser.param_groups[0]["lr"], **meter.take())
-        if progress is not None:
-            progress(step + 1, settings.steps, float(parts["diffusion"]))
-        last = step + 1 == settings.steps
-        if last or (step + 1) % settings.save_every == 0:
-            save_state(folder / "checkpoints", step + 1, model, ema, optimiser, keep=2, notes={"meter": vars(meter)})
-        if show is not None and settings.sample_every and (last or (step + 1) % settings.sample_every == 0):
-            _show_average(show, model, ema, step + 1, folder / "samples")
-    ema.copy_to(model)
-    return model.eval()
+    check_trackers(settings.track)
+    accelerator = accelerator_for(settings, folder)
+    with StopSign() as stop, together(accelerator), alone(accelerator, folder):
+        way = decided(accelerator, lambda: plan(folder, settings, accelerator.num_processes))
+        run = _Run(accelerator, model, replace(settings, accumulate=way["share"]), folder, sampler)
+        run.begin(way["checkpoint"], settings)
+        try:
+            while run.done < settings.steps:
+                asked = run.step(stop)
+                last = run.done == settings.steps
+                if validate is not None and _due(run.done, settings.validate_every, last):
+                    run.validate(validate)
+                run.log()
+                if progress is not None and accelerator.is_main_process:
+                    progress(run.done, settings.steps, run.loss)
+                if asked or _due(run.done, settings.save_every, last):
+                    run.save()
+                if show is not None and _due(run.done, settings.sample_every, last):
+                    run.show(show)
+                if asked and not last:
+                    raise InterruptedError(
+                        f"stopped as asked after step {run.done}; the same command goes on from there"
+                    )
+        finally:
+            run.close()
+        return run.finished()
+
+
+def _due(step: int, every: int, last: bool) -> bool:
+    """Whether something is to be done after this step; 0 is never."""
+    return every > 0 and (last or step % every == 0)
+
+
+class _Run:
+    """A run between its start and its end: the model, its averages, its optimiser, and what is known of the way so far.
+
+    `settings.accumulate` holds this process's batches of a step.
+    """
+
+    def __init__(
+        self, accelerator: Accelerator, model: ViewModel, settings: TrainSettings, folder: Path, sampler: Pairs
+    ) -> None:
+        self.accelerator, self.model, self.settings, self.folder = accelerator, model, settings, folder
+        device, workers = accelerator.device, accelerator.num_processes
+        accelerator.gradient_accumulation_steps = settings.accumulate
+        model.to(device).train()
+        if device.type == "cpu":
+            _suit_cpu(model)
+        prepare(model, settings)
+        self.objective = Objective(model, settings.objective)
+        flops = None
+        if accelerator.is_main_process:
+            with accelerator.autocast():
+                flops = pass_flops(self.objective, on_device(sampler.batch(0, settings.views), device))
+        peak = peak_flops(device, settings.precision)
+        self.speed = Speed(device, flops, None if peak is None else peak * workers)
+        self.hollow = shard(model, device) if settings.sharded else None
+        self.optimiser = accelerator.prepare(_optimiser(model, settings))
+        self.wrapped = self.objective if settings.sharded else accelerator.prepare(self.objective)
+        self.ema = Ema(model, settings.ema, averaged_names(model, settings))
+        self.powers = PowerAverages(model) if settings.power_averages else None
+        self.sampler = Ahead(sampler, workers, depth=0 if device.type == "cpu" else 2)
+        self.done, self.loss = 0, math.nan
+        self.validation: float | None = None  # of the step last done
+
+    def begin(self, checkpoint: str | None, settings: TrainSettings) -> None:
+        """Take up a checkpoint, and open the record of the run with the settings as they were given."""
+        notes: dict[str, Any] = {}
+        if checkpoint is not None:
+            notes = load_notes(Path(checkpoint))
+            self.done = load_state(Path(checkpoint), self.model, self.ema, self.optimiser)
+            if self.accelerator.scaler is not None and "scaler" in notes:
+                self.accelerator.scaler.load_state_dict(notes["scaler"])
+            if self.powers is not None:
+                with self.accelerator.main_process_first():  # it tidies up
+                    self.powers.restore(self.folder / "averages", self.done)
+        self.meter, self.given = Meter(**notes.get("meter", {})), settings
+        main = self.accelerator.is_main_process
+        self.tracks = Tracks(self.accelerator, settings, self.folder, self.done) if main else None
+
+    def step(self, stop: StopSign) -> bool:
+        """One optimiser step; whether somebody asked any process of the run to stop."""
+        start = time.perf_counter()
+        parts = _step(self.done, self.accelerator, self.wrapped, self.optimiser, self.sampler, self.settings)
+        self.ema.update(self.model)
+        if self.powers is not None:
+            self.powers.update(self.model, self.done + 1)
+        parts = mean_of(self.accelerator, {**parts, "asked": stop.seen})
+        asked = bool(parts.pop("asked"))
+        pairs = self.settings.batch * self.settings.accumulate * self.accelerator.num_processes
+        self.speed.add(pairs, time.perf_counter() - start)
+        self.meter.add(parts)
+        self.done, self.loss, self.validation = self.done + 1, float(parts["diffusion"]), None
+        return asked
+
+    def validate(self, validate: Callable[[ViewModel], float]) -> None:
+        """Measure the averaged model's loss on what is held out."""
+        if self.tracks is not None or self.settings.sharded:
+            with self.ema.inside(self.model), torch.no_grad(), self.accelerator.autocast():
+                self.validation = round(validate(self.model), 6)
+
+    def log(self) -> None:
+        """Write a line of metrics if it is time for one, or there is a new validation loss."""
+        values: dict[str, float | None] = {}
+        if self.done % self.settings.log_every == 0:
+            values = {"lr": self.optimiser.param_groups[0]["lr"], **self.meter.take(), **self.speed.take()}
+            values["skipped_objects"] = self.sampler.skipped or None
+        if self.validation is not None:
+            values["validation"] = self.validation
+        if values and self.tracks is not None:
+            self.tracks.write(self.done, **values)
+
+    def save(self) -> None:
+        """Write a checkpoint, the last two being kept."""
+        main = self.accelerator.is_main_process
+        if not main and not self.settings.sharded:
+            return
+        if self.powers is not None:  # first: a checkpoint without its snapshot could not be resumed
+            self.powers.save(self.folder / "averages", self.done)
+        notes = {
+            "meter": vars(self.meter),
+            "blocks": self.settings.accumulate * self.accelerator.num_processes,
+            "accumulate": self.given.accumulate,
+        }
+        if self.accelerator.scaler is not None:
+            notes["scaler"] = self.accelerator.scaler.state_dict()
+        folder = self.folder / "checkpoints"
+        save_state(folder, self.done, self.model, self.ema, self.optimiser, keep=2, notes=notes, writes=main)
+
+    def show(self, show: Callable[[ViewModel, int, Path], None]) -> None:
+        """Pictures by the averaged model."""
+        with self.ema.inside(self.model), torch.no_grad():
+            if self.tracks is not None:
+                show(self.model, self.done, self.folder / "samples")
+            elif self.settings.sharded:
+                with tempfile.TemporaryDirectory() as nowhere:
+                    show(self.model, self.done, Path(nowhere) / "samples")
+
+    def close(self) -> None:
+        """End what runs beside the loop."""
+        self.sampler.close()
+        if self.tracks is not None:
+            self.tracks.close()
+
+    def finished(self) -> ViewModel:
+        """The model with averaged weights, whole."""
+        self.ema.copy_to(self.model)
+        return (self.model if self.hollow is None else gathered(self.hollow, self.model)).eval()
 
 
 def _suit_cpu(model: ViewModel) -> None:
@@ -149,7 +238,7 @@ def _step(
     accelerator: Accelerator,
     objective: nn.Module,
     optimiser: torch.optim.Optimizer,
-    sampler: PairSampler,
+    sampler: Pairs,
     settings: TrainSettings,
 ) -> dict[str, Tensor]:
     """One optimiser step; one whose gradient is not finite is left out and reported as `skipped`."""
@@ -161,12 +250,13 @@ def _step(
     for part in range(settings.accumulate):
         index = (step * settings.accumulate + part) * workers + worker
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + index)
-        batch = _to(sampler.batch(index, settings.batch), accelerator.device)
+        torch.manual_seed(settings.seed * 1_000_003 + index)  # of layers that draw for themselves
+        batch = on_device(sampler.batch(index, settings.batch), accelerator.device)
         with accelerator.accumulate(objective), accelerator.autocast():
             loss, parts = objective(batch, generator)
             accelerator.backward(loss)
         total = {k: total.get(k, torch.zeros(())) + v.cpu() / settings.accumulate for k, v in parts.items()}
-    norm = accelerator.clip_grad_norm_(objective.parameters(), settings.clip)
+    norm = whole(accelerator.clip_grad_norm_(objective.parameters(), settings.clip))
     total["gradient"] = torch.as_tensor(norm).detach().cpu()
     # gradients are averaged over workers, so all of them decide alike
     finite = bool(torch.isfinite(total["gradient"]))
@@ -177,55 +267,6 @@ def _step(
     return total
 
 
-def _optimiser(model: ViewModel, settings: TrainSettings) -> torch.optim.AdamW:
-    """AdamW in two groups, the pose conditioning's rate being `pose_rate` times the other's."""
-    pose = [p for p in model.pose_conditioning.parameters() if p.requires_grad]
-    ids = {id(p) for p in pose}
-    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in ids]
-    rates = ((rest, settings.learning_rate), (pose, settings.learning_rate * settings.pose_rate))
-    groups = [{"params": p, "lr": rate, "base_rate": rate} for p, rate in rates if p]
-    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
-
-
-def _to(batch: PairBatch, device: torch.device) -> PairBatch:
-    return PairBatch(*(getattr(batch, f.name).to(device) for f in fields(batch)))
-
-
-def _show_average(
-    show: Callable[[ViewModel, int, Path], None], model: ViewModel, ema: Ema, step: int, folder: Path
-) -> None:
-    """Call `show` with averaged weights in the model, then put its own back."""
-    own = {k: p.detach().clone() for k, p in model.named_parameters() if k in ema.shadow}
-    ema.copy_to(model)
-    model.eval()
-    with torch.no_grad():
-        show(model, step, folder)
-        for name, parameter in model.named_parameters():
-            if name in own:
-                parameter.copy_(own[name])
-    model.train()
-
-
-class _Meter:
-    """Means of what steps report, and the alarm when too many in a row were not finite."""
-
-    def __init__(
-        self, sums: dict[str, float] | None = None, counts: dict[str, int] | None = None, bad: int = 0
-    ) -> None:
-        self.sums = sums or {}
-        self.counts = counts or {}
-        self.bad = bad
-
-    def add(self, parts: dict[str, Tensor]) -> None:
-        self.bad = self.bad + 1 if float(parts["skipped"]) else 0
-        if self.bad >= 20:
-            raise NotFinite("training diverged: 20 steps without a finite gradient; resume with a lower learning rate")
-        for name, value in parts.items():
-            if math.isfinite(float(value)):
-                self.sums[name] = self.sums.get(name, 0.0) + float(value)
-                self.counts[name] = self.counts.get(name, 0) + 1
-
-    def take(self) -> dict[str, float]:
-        means = {name: round(total / self.counts[name], 6) for name, total in self.sums.items()}
-        self.sums, self.counts = {}, {}
-        return means
+def _optimiser(model: ViewModel, settings: TrainSettings) -> torch.optim.Optimizer:
+    """AdamW in two groups, see `optimiser_of`."""
+    return optimiser_of(model, settings)

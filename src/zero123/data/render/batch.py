@@ -1,123 +1,167 @@
-"""Render many objects with all cores: mesh files or procedural seeds in, view sets out."""
+"""Render many objects on all cores, GPUs or machines: mesh files or procedural seeds in, view sets out."""
 
 from __future__ import annotations
 
-import logging
-import math
-import multiprocessing
-import os
+import errno
+import secrets
+import shutil
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from contextlib import closing
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from zero123.data import jobs
+from zero123.data.jobs import Halt, Workers
+from zero123.data.render import manifest
+from zero123.data.render.cameras import draw_cameras
+from zero123.data.render.light import AreaLight, Light
+from zero123.data.render.renderer import Renderer, random_light, renderer_for
+from zero123.data.render.report import RenderFolder, staging_name
+from zero123.data.render.settings import CameraSettings, CyclesSettings, Machine, RenderSettings
+from zero123.data.render.source import Source, sources_of
 from zero123.data.view_set import ViewSet
+from zero123.files import replace_folder
 from zero123.geometry.camera import Camera
-from zero123.geometry.paths import random_views
-from zero123.meshes.mesh import Mesh, unit_cube
 
-log = logging.getLogger(__name__)
+__all__ = [
+    "CameraSettings",
+    "CyclesSettings",
+    "Machine",
+    "RenderSettings",
+    "Source",
+    "Workers",
+    "render_all",
+    "render_object",
+    "sources_of",
+]
 
-
-@dataclass(frozen=True)
-class RenderSettings:
-    """How an object is photographed.
-
-    Attributes:
-        views: pictures of each object.
-        size: side of the square pictures, pixels.
-        samples: rays per pixel, 1 or 4.
-        elevation_deg: lowest and highest camera; uniform in area between them.
-        radius: nearest and farthest camera, world units.
-        seed: with the object's name it decides cameras and light.
-    """
-
-    views: int = 12
-    size: int = 128
-    samples: int = 4
-    elevation_deg: tuple[float, float] = (-17.0, 72.0)
-    radius: tuple[float, float] = (1.5, 2.2)
-    seed: int = 0
+_NOBODY_CAN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Disk full, quota reached, disk read-only: the next object would meet them too."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """An object to render: a mesh file, or the seed of a procedural object where `path` is None."""
-
-    name: str
-    path: Path | None = None
-    seed: int = 0
-
-    def parts(self) -> list[Mesh]:
-        """The object's meshes inside the unit cube."""
-        if self.path is not None:
-            from zero123.meshes.load import load
-
-            return unit_cube(load(self.path))
-        from zero123.data.procedural.generate import generate
-
-        return [generate(self.seed)]
-
-
-def render_object(source: Source, settings: RenderSettings) -> ViewSet:
-    """Views of one object under one random light; the same source and settings give the same views on every machine."""
-    from zero123.data.render.embree import EmbreeRenderer
-    from zero123.data.render.light import Light
-
-    entropy = [settings.seed, zlib.crc32(source.name.encode())]
-    numbers = np.random.default_rng(entropy)
+def view_of(source: Source, settings: RenderSettings) -> tuple[Camera, Light | AreaLight]:
+    """Cameras and light of an object: by its name and the settings alone, the same on every machine."""
+    numbers = np.random.default_rng([settings.seed, zlib.crc32(source.name.encode())])
     generator = torch.Generator().manual_seed(int(numbers.integers(2**62)))
-    low, high = (math.radians(e) for e in settings.elevation_deg)
-    pose = random_views(settings.views, generator, (low, high), settings.radius)
-    camera = Camera.from_orbit(pose, hw=(settings.size, settings.size))
-    light = Light.random(numbers)
-    renderer = EmbreeRenderer(source.parts())
-    images = torch.stack([renderer.render(camera[view], light, settings.samples) for view in range(settings.views)])
-    return ViewSet(images, camera)
+    camera = draw_cameras(settings.cameras, settings.size, generator)
+    return camera, random_light(settings, numbers)
+
+
+def render_object(source: Source, settings: RenderSettings, renderer: Renderer | None = None) -> ViewSet:
+    """Views of one object under one random light; the same source and settings give the same views on every machine."""
+    camera, light = view_of(source, settings)
+    renderer = renderer or renderer_for(settings, Machine())
+    return ViewSet(renderer.render(source, camera, light), camera)
 
 
 def render_all(
-    sources: Sequence[Source], out: Path, settings: RenderSettings, processes: int | None = None
+    sources: Sequence[Source],
+    out: Path,
+    settings: RenderSettings,
+    workers: Workers | None = None,
+    cluster: str | None = None,
+    *,
+    machine: Machine | None = None,
+    retry_failed: bool = False,
 ) -> Iterator[tuple[Source, str | None]]:
-    """Render every source to `out/<name>/`, skipping those that are there already.
+    """Render every source to `out/<name>/`, whole or not at all, skipping those that are there or failed before.
+
+    `out/failures.jsonl` lists what failed, with reasons; `out/render.json` holds the settings.
 
     Args:
         sources: objects, each with a name of its own.
-        out: folder that receives one view set per object.
-        settings: cameras, size, seed.
-        processes: None for one per core.
+        out: folder that receives one view set per object; with a cluster, one that every node sees.
+        settings: cameras, size, light, renderer, seed.
+        workers: how many, on cores or GPUs, and how long an object may take.
+        cluster: address of a Ray cluster; None for processes of this machine.
+        machine: where Blender is and what it computes with.
+        retry_failed: try again what failed before.
 
     Yields:
         Each source when it is done, with None, or with one line that says why it failed.
+
+    Raises:
+        OSError: the folder is not writable, another run uses it, the disk is full, no cluster answers.
+        ValueError: the folder was begun with other settings.
+        ImportError: a renderer or Ray is not installed.
     """
-    todo = [s for s in sources if not (out / s.name).is_dir()]
-    for source in sources:
-        if (out / source.name).is_dir():
-            yield source, None
-    if not todo:
-        return
-    work = partial(_render_one, out=out, settings=settings)
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(processes or os.cpu_count() or 1, initializer=_single_thread) as pool:
-        yield from pool.imap_unordered(work, todo)
+    machine = machine or Machine()
+    if cluster is None:
+        renderer_for(settings, machine).close()  # says at once what is missing
+    with RenderFolder(out, settings.as_json()) as folder:
+        todo = []
+        for source in sources:
+            state = _state(source, folder, retry_failed)
+            if state is None:
+                todo.append(source)
+            else:
+                yield source, state or None
+        task = partial(_render_one, out=out.resolve(), settings=settings, machine=machine)
+        with closing(jobs.run(task, todo, workers, cluster)) as outcomes:  # the workers end before the folder is left
+            for outcome in outcomes:
+                name, error = outcome.item.name, outcome.error
+                if error is None and not (out / name).is_dir():
+                    error = f"written on {outcome.where}, not seen here; -o must be a folder that all machines share"
+                if error is None:
+                    folder.succeeded(name)
+                else:
+                    folder.failed(name, error, outcome.attempts)
+                yield outcome.item, None if error is None else f"{name}: {error}"
 
 
-def _single_thread() -> None:
-    torch.set_num_threads(1)
+def _state(source: Source, folder: RenderFolder, retry_failed: bool) -> str | None:
+    """None where there is work to do, nothing where it is done, or why it will not be."""
+    views = folder.folder / source.name
+    if views.is_dir():
+        if manifest.is_of(views, source):
+            folder.succeeded(source.name)
+            return ""
+        reason = f"{views} holds views of another object or of another version of it; delete or rename one of them"
+        folder.failed(source.name, reason, 0)
+        return f"{source.name}: {reason}"
+    before = folder.failures.get(source.name)
+    if before is not None and not retry_failed:
+        return f"{source.name}: {before.get('reason')} (failed in an earlier run; --retry-failed tries again)"
+    return None
 
 
-def _render_one(source: Source, out: Path, settings: RenderSettings) -> tuple[Source, str | None]:
+def _render_one(source: Source, out: Path, settings: RenderSettings, machine: Machine) -> None:
+    """Render one object and put it in its place; runs in a worker."""
+    if (out / source.name).is_dir():
+        return  # by a worker that was given up for lost
+    staging = out / staging_name(source.name, secrets.token_hex(4))
     try:
-        views = render_object(source, settings)
-        if not bool((views.images[:, 3] > 0).flatten(1).any(1).all()):
-            return source, f"{source.name}: a view shows nothing"
-        views.save(out / source.name)
-    except ImportError:
+        renderer = _renderer(settings, machine)
+        camera, light = view_of(source, settings)
+        views = ViewSet(renderer.render(source, camera, light), camera)
+        _check(views)
+        views.save(staging)
+        manifest.write(staging, manifest.describe(source, views, light, renderer.describe(), settings))
+        replace_folder(staging, out / source.name)
+    except ImportError as error:
+        raise Halt(str(error)) from error
+    except OSError as error:
+        if error.errno in _NOBODY_CAN:
+            raise Halt(
+                f"cannot write into {out}: {error.strerror}; what is done is kept, the same command goes on"
+            ) from error
         raise
-    except Exception as error:  # noqa: BLE001  one bad object of thousands must not end the others
-        return source, f"{source.name}: {' '.join(str(error).split()) or type(error).__name__}"
-    return source, None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@lru_cache(maxsize=1)
+def _renderer(settings: RenderSettings, machine: Machine) -> Renderer:
+    """This process's renderer; Blender is started once and serves many objects."""
+    return renderer_for(settings, machine)
+
+
+def _check(views: ViewSet) -> None:
+    """Refuse views that show nothing, which say that the object or its cameras are wrong."""
+    empty = (~(views.images[:, 3] > 0).flatten(1).any(1)).nonzero().flatten().tolist()
+    if empty:
+        raise ValueError(f"a view shows nothing (the first: {empty[0]:03d})")

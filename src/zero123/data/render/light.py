@@ -1,4 +1,4 @@
-"""Light for renders: a soft sky, a key lamp and a fill lamp."""
+"""Light for renders: a soft sky with two far lamps, or the wide area light of the original's renders."""
 
 from __future__ import annotations
 
@@ -56,6 +56,34 @@ class Light:
             half /= np.linalg.norm(half, axis=1, keepdims=True)
             light += self.gloss * np.maximum((normals * half).sum(1), 0)[:, None] ** 40
         return light
+
+
+@dataclass(frozen=True)
+class AreaLight:
+    """The light of Zero-1-to-3's Blender renders: one very wide lamp that shines straight down, and a bulb.
+
+    The wide lamp spreads its power over so much room that it is dim. Most light came from the bulb of Blender's startup
+    scene, which the original's script keeps: it removes all of that scene but cameras and lights.
+
+    Attributes:
+        energy: power, watts.
+        position: of its middle, world units, (3,).
+        size: side of the square, world units; with 100 the object sees half a sky.
+        bulb: power of the startup scene's point light, watts; 0 to leave it out.
+        bulb_position: world units, (3,), turned with the object's front from Blender's -y to +x.
+    """
+
+    energy: float = 450.0
+    position: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    size: float = 100.0
+    bulb: float = 1000.0
+    bulb_position: tuple[float, float, float] = (-1.005, 4.076, 5.904)
+
+    @classmethod
+    def random(cls, generator: np.random.Generator) -> AreaLight:
+        """As the original draws it, once per object."""
+        x, y = generator.uniform(-1, 1, 2)
+        return cls(float(generator.uniform(300, 600)), (float(x), float(y), float(generator.uniform(0.5, 1.5))))
 
 
 def _direction(generator: np.random.Generator, height: float) -> tuple[float, float, float]:

@@ -1,0 +1,258 @@
+"""What a training run starts from, as the person named it: settings, model, pairs, and what an earlier start said."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zero123.cli.console import bar, say
+
+if TYPE_CHECKING:
+    from zero123.cli.train_options import PairOptions, SettingsOptions
+    from zero123.data.pairs import Pairs, ViewCache
+    from zero123.data.sources import Part
+    from zero123.models.view_model import ViewModel
+    from zero123.training.settings import TrainSettings
+    from zero123.training.show import SampleSheet
+    from zero123.training.validation import Validation
+
+_READERS = 4
+"""Threads that read pictures."""
+
+
+def start_model(how: SettingsOptions, source: str | None, codec: Path | None, seed: int) -> ViewModel:
+    """The model to train.
+
+    Args:
+        how: its preset, and what is changed of the model's settings.
+        source: weights to start from; None starts `mini` afresh.
+        codec: folder of the autoencoder that a fresh `mini` is built around.
+        seed: of fresh weights.
+
+    Raises:
+        ValueError: something needed is not given, or cannot be used; in one line.
+    """
+    import torch
+
+    from zero123.models.patch_codec import PatchCodec
+    from zero123.models.pretrained import load_start, reconfigured
+    from zero123.models.weights import load_component
+    from zero123.presets import mini_model
+    from zero123.training.settings import changed
+
+    torch.manual_seed(seed)
+    if source is not None:
+        model = load_start(source)
+    elif how.preset != "mini":
+        raise ValueError(
+            f"the preset {how.preset} starts from weights: give --finetune-from sd-image-conditioned-v2, or any model"
+        )
+    elif codec is None:
+        raise ValueError("mini is built around a codec: give --codec FOLDER (from `zero123 codec`), or --finetune-from")
+    else:
+        model = mini_model(load_component(codec, PatchCodec))
+    changes = how.model_changes
+    return reconfigured(model, changed(model.settings, changes)) if changes else model
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which pairs a run learns from.
+
+    Attributes:
+        views: FOLDER or FOLDER=WEIGHT, each.
+        near_deg: see `PairSampler`.
+        same: likewise.
+        mirror: half of the pairs are seen in a mirror.
+        edges: of objects on white, see `training_pictures`.
+    """
+
+    views: list[str]
+    near_deg: float | None
+    same: float
+    mirror: bool
+    edges: str
+
+    @classmethod
+    def of(cls, views: list[str], options: PairOptions, preset: str) -> Chosen:
+        """The options, with the preset's mirror and edges where they are open.
+
+        Raises:
+            ValueError: a weight is not a number over 0.
+        """
+        original = preset == "original"
+        mirror = not original if options.mirror is None else options.mirror
+        edges = options.edges or ("original" if original else "blended")
+        chosen = cls(views, options.near_deg, options.same, mirror, edges)
+        chosen.folders()
+        return chosen
+
+    def folders(self) -> list[tuple[Path, float]]:
+        """Each folder and its weight.
+
+        Raises:
+            ValueError: a weight is not a number over 0.
+        """
+        return [weighted(text) for text in self.views]
+
+    def encoded(self) -> bool:
+        """Whether any folder was written by `zero123 data encode`."""
+        from zero123.data.encoded import holds_encoded
+
+        return any(holds_encoded(folder) for folder, _ in self.folders())
+
+
+def cached_pairs(options: Chosen, model: ViewModel, settings: TrainSettings, cache: Path) -> Pairs:
+    """Pairs of views that are encoded once, on first use, into the folder `cache`: for small models.
+
+    Raises:
+        ValueError: a folder or weight cannot be used, or options do not go together; in one line.
+    """
+    from zero123.data.pairs import PairSampler
+
+    if settings.views > 1:
+        raise ValueError("sets of views are drawn from pictures, not from a cache; leave out --cache")
+    folders, weights = zip(*options.folders(), strict=True)
+    caches = [_cached(model, folder, cache / folder.name, options.edges) for folder in folders]
+    near = None if options.near_deg is None else math.radians(options.near_deg)
+    return PairSampler(caches, weights, settings.seed, mirror=options.mirror, near=near, same=options.same)
+
+
+def fresh_pairs(options: Chosen, model: ViewModel, settings: TrainSettings, part: Part = "training") -> Pairs:
+    """Pairs read from pictures, whose latents are drawn from the autoencoder's posterior, as the original's are.
+
+    Of folders that `zero123 data encode` wrote, the stored latents and tokens.
+
+    Raises:
+        ValueError: a folder or weight cannot be used, or options do not go together; in one line.
+    """
+    import torch
+    from torch import Tensor
+
+    from zero123.data.encoded import encoded_pairs
+    from zero123.data.formats.detect import open_source
+    from zero123.data.source_pairs import PairSettings, SourcePairs
+
+    if options.near_deg is not None or options.same:
+        raise ValueError("--near-deg and --same are for cached pairs; give --cache FOLDER too, or leave them out")
+    folders, weights = zip(*options.folders(), strict=True)
+    own = PairSettings(
+        model.settings.image_size,
+        options.edges,  # type: ignore[arg-type]  # checked where they are drawn
+        options.mirror and part == "training",
+        targets=settings.views,
+        seed=settings.seed,
+    )
+    shares = weights if len(set(weights)) > 1 else None
+    if options.encoded():
+        return encoded_pairs(folders, model, own, shares, part)
+    codec = model.autoencoder
+
+    def encode(pictures: Tensor, generator: torch.Generator) -> Tensor:
+        return codec.encode(pictures.to(model.device, model.dtype), generator).float().cpu()
+
+    sources = [open_source(folder, part) for folder in folders]
+    return SourcePairs(sources, encode, own, shares, threads=_READERS)
+
+
+def weighted(text: str) -> tuple[Path, float]:
+    """`FOLDER=0.5` to the folder and its weight; 1 where none is given."""
+    folder, _, weight = text.partition("=")
+    try:
+        value = float(weight or 1)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(f"{text}: expected FOLDER, or FOLDER=WEIGHT with a weight over 0")
+    return Path(folder), value
+
+
+def _cached(model: ViewModel, folder: Path, cache: Path, edges: str) -> ViewCache:
+    """The folder's views, encoded on first use."""
+    import torch
+
+    from zero123.data.pairs import CacheSettings, ViewCache
+
+    if (cache / "first.npy").is_file():
+        return ViewCache.open(cache)
+    with torch.no_grad(), bar(f"encoding {folder}"):
+        settings = CacheSettings(model.settings.image_size, edges)  # type: ignore[arg-type]  # checked there
+        return ViewCache.build(folder, cache, model.autoencoder.encode, settings)
+
+
+def refuse_changes(out: Path, settings: TrainSettings, start: dict[str, Any], accepted: bool) -> None:
+    """Stop where the run in `out`, once it has a checkpoint, was otherwise, unless that is accepted; say what differs.
+
+    Raises:
+        ValueError: it differs and is not accepted; in one line.
+    """
+    from zero123.training.settings import changes_since, differences
+    from zero123.training.state import checkpoints
+
+    if not checkpoints(out / "checkpoints"):
+        return
+    changes = differences(out, settings) + changes_since(out / "start.json", start, start, ())
+    if not changes:
+        return
+    listed = "; ".join(changes)
+    if not accepted:
+        raise ValueError(f"{out}: its run was started otherwise ({listed}): start it so again, or --accept-changes")
+    say(f"settings changed: {listed}")
+
+
+def note_start(out: Path, start: dict[str, Any]) -> None:
+    """Write down what the run starts from, for `refuse_changes`."""
+    from zero123.files import atomic_path
+
+    with atomic_path(out / "start.json") as temporary:
+        temporary.write_text(json.dumps(start, indent=1) + "\n", encoding="utf-8")
+
+
+def begun_with(how: SettingsOptions, source: str | None, chosen: Chosen) -> dict[str, Any]:
+    """What `start.json` holds: all that decides a run beside its settings."""
+    own = sorted(how.model_changes)
+    return {"preset": how.preset, "finetune_from": source, "model": own, "pairs": asdict(chosen)}
+
+
+def sheet(sampler: Pairs, settings: TrainSettings, original: bool) -> SampleSheet:
+    """The pictures that are drawn on the way."""
+    from zero123.training.show import SampleSheet
+
+    count = max(settings.sample_count // settings.views, 1) * settings.views
+    return SampleSheet(sampler, count, settings.sample_scales, settings.sample_steps, original)
+
+
+def validation(options: Chosen, model: ViewModel, settings: TrainSettings) -> Validation | None:
+    """The loss on the objects that are kept for it; None where none is wanted or the data keeps none."""
+    from zero123.data.view_set import ViewSetError
+    from zero123.training.validation import Validation
+
+    if not settings.validate_every:
+        return None
+    try:
+        pairs = fresh_pairs(replace(options, near_deg=None, same=0.0), model, settings, "validation")
+    except ViewSetError as error:
+        say(f"no validation: {error}")
+        return None
+    return Validation(pairs, settings.objective, settings.views, settings.seed)
+
+
+def written(model: ViewModel, settings: TrainSettings, out: Path, half: bool) -> Path:
+    """The result of a run in its folder: a LoRA, or the whole model, in half precision if asked for."""
+    import torch
+
+    from zero123.models.joint_attention import join_views
+    from zero123.models.lora import save_lora
+    from zero123.models.pretrained import save_model
+
+    if settings.lora:
+        save_lora(model, out / "lora.safetensors")
+        return out / "lora.safetensors"
+    if settings.views > 1:
+        join_views(model, 1)
+        model.settings = replace(model.settings, joint=True)
+    save_model(model, out / "model", torch.float16 if half else None)
+    return out / "model"

@@ -1,0 +1,1 @@
+"""Formats in which views lie on disk, each read as it is."""

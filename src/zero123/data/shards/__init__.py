@@ -1,0 +1,1 @@
+"""Tar shards in webdataset's layout: many objects in few large files, with an index beside them."""

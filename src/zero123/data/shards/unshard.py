@@ -1,0 +1,57 @@
+"""Shards back into folders, file by file as they were."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from zero123.data.broken import SHARE, BrokenItems
+from zero123.data.shards.reader import ShardedViews
+from zero123.data.view_set import ViewSetError
+from zero123.files import atomic_path, writable_folder
+
+
+def unshard(
+    folder: Path, out: Path, share: float = SHARE, progress: Callable[[int, int], None] | None = None
+) -> BrokenItems:
+    """Write every object to `out/NAME/`, whole or not at all; those that are there already are kept.
+
+    Where the shards are split into training and validation, `valid_paths.json` with the order of the objects is written
+    too; it then is the original's split if the share of validation is.
+
+    Raises:
+        TooManyBroken: more than `share` of the objects cannot be read.
+        OSError: `out` cannot be written.
+    """
+    source = ShardedViews(folder)
+    writable_folder(out)
+    broken = BrokenItems(len(source.names), share)
+    for index, name in enumerate(source.names):
+        if not (out / name).is_dir():
+            try:
+                _write(source.files(index), out / name)
+            except ViewSetError as error:
+                broken.add(name, str(error))
+        if progress is not None:
+            progress(index + 1, len(source.names))
+    if source.training < len(source.names):
+        with atomic_path(out / "valid_paths.json") as temporary:
+            whole = [name for name in source.names if name not in broken]
+            temporary.write_text(json.dumps(whole), encoding="utf-8")
+    return broken
+
+
+def _write(files: dict[str, bytes], folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

@@ -1,0 +1,49 @@
+"""A model made ready to be trained as its settings say: what is frozen, adapted, recomputed and averaged."""
+
+from __future__ import annotations
+
+import torch
+
+from zero123.models.joint_attention import join_views
+from zero123.models.lora import add_lora, lora_tensors
+from zero123.models.view_model import ViewModel
+from zero123.training.settings import TrainSettings
+
+
+def prepare(model: ViewModel, settings: TrainSettings) -> None:
+    """Freeze what is not trained, add low-rank updates, recompute activations, join the views' attention; in place.
+
+    A model that was prepared before is only changed in what differs.
+
+    Raises:
+        ValueError: a package that is needed is missing; in one line.
+    """
+    model.autoencoder.requires_grad_(False)
+    if settings.freeze_encoders:
+        model.image_encoder.requires_grad_(False)
+    if settings.lora and not lora_tensors(model):
+        add_lora(model, settings.lora)
+    if settings.checkpointing:
+        model.unet.enable_gradient_checkpointing()
+    else:
+        model.unet.disable_gradient_checkpointing()
+    join_views(model, settings.views)
+
+
+def averaged_names(model: ViewModel, settings: TrainSettings) -> set[str]:
+    """Names of the parameters whose average is kept."""
+    start = "unet." if settings.averaged == "unet" else ""
+    return {name for name, p in model.named_parameters() if p.requires_grad and name.startswith(start)}
+
+
+def optimiser_of(model: ViewModel, settings: TrainSettings) -> torch.optim.Optimizer:
+    """AdamW in two groups, the pose conditioning's rate being `pose_rate` times the other's."""
+    from zero123.training.eight_bit import AdamW8bit
+
+    pose = [p for p in model.pose_conditioning.parameters() if p.requires_grad]
+    ids = {id(p) for p in pose}
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in ids]
+    rates = ((rest, settings.learning_rate), (pose, settings.learning_rate * settings.pose_rate))
+    groups = [{"params": p, "lr": rate, "base_rate": rate} for p, rate in rates if p]
+    kind = AdamW8bit if settings.optimiser == "adamw_8bit" else torch.optim.AdamW
+    return kind(groups, weight_decay=settings.weight_decay)
