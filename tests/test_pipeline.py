@@ -229,15 +229,15 @@ def rows_per_call(limited):
 
 def test_a_memory_limit_makes_smaller_calls_and_the_same_pictures():
     model = views().model
-    enough = weights_bytes(model) + 600_000_000 + max(picture_bytes(model), 3 * view_bytes(model))
-    fitting = (enough - weights_bytes(model) - 600_000_000) // view_bytes(model)
+    enough = weights_bytes(model) + 1_100_000_000 + max(picture_bytes(model), 3 * view_bytes(model))
+    fitting = (enough - weights_bytes(model) - 1_100_000_000) // view_bytes(model)
     calls, pictures = rows_per_call(NovelViews(model, max_memory=(enough + 1) / 1e9))
     assert max(calls) == 2 * min(8, fitting)
     all_at_once, expected = rows_per_call(NovelViews(model))
     assert all_at_once == [16]
     torch.testing.assert_close(pictures, expected, atol=1e-4, rtol=0)
     with pytest.raises(
-        ValueError, match=r"max_memory of 0.1 GB is too little: one view with this model takes 0\.\d GB"
+        ValueError, match=r"max_memory of 0.1 GB is too little: one view with this model takes 1\.\d GB"
     ):
         NovelViews(model, max_memory=0.1)
 

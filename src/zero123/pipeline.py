@@ -21,7 +21,7 @@ from zero123.images.matting import Matte, Method, foreground
 from zero123.machine import fast_dtype, free_memory, make_sure_it_compiles, usable_device
 from zero123.models.int8 import place_int8
 from zero123.models.joint_attention import joined_views
-from zero123.models.running import batches, suit, weights_bytes
+from zero123.models.running import Batches, batches, decoding_in_tiles, suit, weights_bytes
 from zero123.models.view_model import ViewModel
 from zero123.models.weights import place_tensor
 
@@ -206,7 +206,7 @@ class NovelViews:
         seeds = settings.seeds(len(relative))
         each = torch.arange(len(relative)).repeat_interleave(settings.samples)
         relative, source = relative[each], source[each] if len(source) > 1 else source
-        batch = min(settings.batch or self._batches(scale != 1)[0], len(seeds))
+        batch = min(settings.batch or self._batches(scale != 1).views, len(seeds))
         starts = range(0, len(seeds), batch)
         total = (len(sigmas) - 1) * len(starts)
         drawn = []
@@ -223,13 +223,15 @@ class NovelViews:
 
     def _decoded(self, latents: Tensor) -> Tensor:
         """Pictures (V, 3, S, S) in [0, 1], float32, on the CPU, a few at a time: the decoder takes the most memory."""
-        size = self._batches(guided=True)[1]
-        with self._at_work(self.model.autoencoder):
+        fitting = self._batches(guided=True)
+        with self._at_work(self.model.autoencoder), decoding_in_tiles(self.model, fitting.tiled):
             decode, dtype = self.model.autoencoder.decode, self.model.dtype
-            return torch.cat([decode(part.to(dtype)).float().clamp(0, 1).cpu() for part in latents.split(size)])
+            return torch.cat(
+                [decode(part.to(dtype)).float().clamp(0, 1).cpu() for part in latents.split(fitting.pictures)]
+            )
 
-    def _batches(self, guided: bool) -> tuple[int, int]:
-        """Views per call of the UNet and pictures per call of the decoder."""
+    def _batches(self, guided: bool) -> Batches:
+        """How many views go into one call."""
         limit = self.limit
         if limit is None and (free := free_memory(self.device)) is not None:
             limit = int(0.8 * free) + (0 if self.offload else weights_bytes(self.model))  # they are there already

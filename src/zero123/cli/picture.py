@@ -182,7 +182,8 @@ def _start(picture: Path, out: Path | None, run: RunOptions, sampling: SamplingO
         folder = writable_folder(out or Path("out") / picture.stem)  # made once nothing else can be wrong
     io.save(folder / "mask.png", photo.mask)
     io.save(folder / "input.png", photo.rgba)
-    matte = photo.matte
+    matte, model = photo.matte, views.model.settings
+    say(f"model {model.name}; licence: {model.licence}")
     say(f"object found by {matte.method}, {matte.coverage:.0%} of the picture; see {folder}/mask.png")
     if matte.cropped:
         say("note: the object touches the picture's edge; what lies beyond it will be guessed badly")

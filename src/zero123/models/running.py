@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -15,8 +18,11 @@ _WIDE = 256
 _UNET_BUFFERS, _DECODER_BUFFERS = 24, 5
 """Activations alive at once, in units of the widest full-size tensor: measured 17.5 and 4 on a CPU, and some room."""
 
-_CPU_OVERHEAD = 600_000_000
-"""Bytes of the interpreter and its libraries, which the person who names a limit for a CPU means to include."""
+_TILES = 4
+"""How many times less memory the decoder takes on tiles of half the side."""
+
+_CPU_OVERHEAD = 1_100_000_000
+"""Bytes of interpreter, libraries and what the allocator holds back, which a limit on a CPU is meant to include."""
 
 _CPU_BATCH, _GPU_BATCH = 8, 64
 """Views per call beyond which a call only takes longer in proportion."""
@@ -52,10 +58,24 @@ def picture_bytes(model: ViewModel) -> int:
     return _DECODER_BUFFERS * channels * model.settings.image_size**2 * model.dtype.itemsize
 
 
+class Batches(NamedTuple):
+    """What goes into one call.
+
+    Attributes:
+        views: of the UNet.
+        pictures: of the decoder.
+        tiled: not even one picture fits into the decoder at once, so it is decoded in overlapping quarters.
+    """
+
+    views: int
+    pictures: int
+    tiled: bool = False
+
+
 def batches(
     model: ViewModel, device: torch.device, limit: int | None, guided: bool = True, offload: bool = False
-) -> tuple[int, int]:
-    """Views per call of the UNet and pictures per call of the decoder.
+) -> Batches:
+    """How many views go into one call.
 
     Args:
         model: on its device.
@@ -69,12 +89,34 @@ def batches(
     """
     most = _CPU_BATCH if device.type == "cpu" else _GPU_BATCH
     if limit is None:
-        return most, 2 if device.type == "cpu" else most
+        return Batches(most, 2 if device.type == "cpu" else most)
     parts = [weights_bytes(n) for n in (model.unet, model.autoencoder, model.image_encoder)]
     fixed = max(parts) if offload else weights_bytes(model)
     room = limit - fixed - (_CPU_OVERHEAD if device.type == "cpu" else 0)
     view, picture = view_bytes(model, guided), picture_bytes(model)
-    if room < max(view, picture):
-        needed = math.ceil((limit - room + max(view, picture)) / 1e8) / 10
+    least = picture // _TILES if hasattr(model.autoencoder.network, "enable_tiling") else picture
+    if room < max(view, least):
+        needed = math.ceil((limit - room + max(view, least)) / 1e8) / 10
         raise ValueError(f"max_memory of {limit / 1e9:g} GB is too little: one view with this model takes {needed} GB")
-    return min(most, room // view), min(most, room // picture)
+    return Batches(min(most, room // view), max(1, min(most, room // picture)), tiled=room < picture)
+
+
+@contextmanager
+def decoding_in_tiles(model: ViewModel, tiled: bool) -> Iterator[None]:
+    """While the block runs the decoder works on overlapping tiles of half the side, blended where they meet.
+
+    Takes a quarter of the memory. Its normalisation then sees a tile, not the picture, so colours shift a little.
+    """
+    network = model.autoencoder.network
+    if not tiled:
+        yield
+        return
+    sizes = network.tile_sample_min_size, network.tile_latent_min_size
+    side = model.settings.image_size // 2
+    network.tile_sample_min_size, network.tile_latent_min_size = side, side // model.autoencoder.factor
+    network.enable_tiling()
+    try:
+        yield
+    finally:
+        network.disable_tiling()
+        network.tile_sample_min_size, network.tile_latent_min_size = sizes
