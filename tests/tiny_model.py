@@ -6,6 +6,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from zero123.data.pairs import ViewCache
 from zero123.models.autoencoder import Autoencoder
+from zero123.models.feature_volume import FeatureVolume
 from zero123.models.image_encoder import ImageEncoder
 from zero123.models.patch_codec import PatchCodec
 from zero123.models.pose_conditioning import ElevationHead, PoseConditioning
@@ -34,8 +35,8 @@ def tiny_codec(seed=0):
     return codec.requires_grad_(False)
 
 
-def tiny_view_model(seed=0):
-    """A model with every part that `mini` has; the same weights for the same seed."""
+def tiny_view_model(seed=0, volume=True):
+    """A model with every part that `mini` has, or all but the volume; the same weights for the same seed."""
     torch.manual_seed(seed)
     settings = ViewModelSettings(
         image_size=SIZE,
@@ -51,9 +52,10 @@ def tiny_view_model(seed=0):
         name="tiny",
         licence="none",
     )
+    behind = FeatureVolume(WIDTH, side=16, shrink=2, depth=6, features=3, layers=1, width=8, samples=12)
     unet = UNet2DConditionModel(
         sample_size=SIZE // 4,
-        in_channels=2 * LATENT + 6,
+        in_channels=2 * LATENT + 6 + (LATENT + behind.channels if volume else 0),
         out_channels=LATENT,
         block_out_channels=(16, 32),
         layers_per_block=1,
@@ -72,7 +74,7 @@ def tiny_view_model(seed=0):
         num_hidden_layers=1,
         num_attention_heads=2,
         image_size=SIZE,
-        patch_size=8,
+        patch_size=4,
     )
     return ViewModel(
         unet,
@@ -81,6 +83,7 @@ def tiny_view_model(seed=0):
         PoseConditioning(WIDTH, absolute=True),
         ElevationHead(WIDTH),
         settings,
+        feature_volume=behind if volume else None,
     ).eval()
 
 

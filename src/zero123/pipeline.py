@@ -19,6 +19,7 @@ from zero123.images.alpha import composite
 from zero123.images.framing import Framing, frame
 from zero123.images.matting import Matte, Method, foreground
 from zero123.machine import fast_dtype, free_memory, make_sure_it_compiles, usable_device
+from zero123.models.condition import Look
 from zero123.models.int8 import place_int8
 from zero123.models.joint_attention import joined_views
 from zero123.models.running import Batches, batches, decoding_in_tiles, suit, weights_bytes
@@ -80,9 +81,9 @@ class NovelViews:
         self.offload = offload
         self.limit = None if max_memory is None else int(max_memory * 1e9)
         if offload:  # all but the three large networks
-            model.pose_conditioning.to(self.device)
-            if model.elevation_head is not None:
-                model.elevation_head.to(self.device)
+            for part in (model.pose_conditioning, model.elevation_head, model.feature_volume):
+                if part is not None:
+                    part.to(self.device)
         self._batches(guided=True)  # a limit too low is refused before any work
 
     @classmethod
@@ -150,8 +151,7 @@ class NovelViews:
     def source(self, photo: Photo) -> OrbitPose:
         """Where the model believes the photo was taken from, (1,)."""
         with torch.no_grad(), self._at_work(self.model.image_encoder, self.model.autoencoder):
-            tokens, _ = self.model.look(self._pixels(photo))
-            return self.model.estimate_source(tokens)
+            return self.model.look(self._pixels(photo)).source
 
     @torch.no_grad()
     def __call__(
@@ -175,26 +175,23 @@ class NovelViews:
             Pictures on white, (V * samples, 3, S, S), in [0, 1], float32, on the CPU.
 
         Raises:
-            ValueError: `relative` is not (V,) with V over 0, or `source` not (1,) or (V,).
+            ValueError: `relative` is not (V,) with V over 0, or `source` not (1,).
         """
         settings = settings or SamplingSettings()
         if len(relative.shape) != 1 or not len(relative):
             raise ValueError(f"relative must be (V,) with V over 0, got shape {tuple(relative.shape)}")
         if source is not None:
-            source = _for_each(source, len(relative))
+            source = _one(source)
         model = self.model
         with self._at_work(model.image_encoder, model.autoencoder):
-            tokens, latent = model.look(self._pixels(photo))
-        source = model.estimate_source(tokens) if source is None else source
-        latents = self._latents(tokens, latent, relative, source, settings, progress)
+            look = model.look(self._pixels(photo), source)
+        latents = self._latents(look, relative, settings, progress)
         return self._decoded(latents)
 
     def _latents(
         self,
-        tokens: Tensor,
-        latent: Tensor,
+        look: Look,
         relative: RelativePose,
-        source: OrbitPose,
         settings: SamplingSettings,
         progress: Progress | None,
     ) -> Tensor:
@@ -205,7 +202,7 @@ class NovelViews:
         joint = own.joint and settings.samples == 1 if settings.joint is None else settings.joint
         seeds = settings.seeds(len(relative))
         each = torch.arange(len(relative)).repeat_interleave(settings.samples)
-        relative, source = relative[each], source[each] if len(source) > 1 else source
+        relative = relative[each]
         batch = min(settings.batch or self._batches(scale != 1).views, len(seeds))
         starts = range(0, len(seeds), batch)
         total = (len(sigmas) - 1) * len(starts)
@@ -213,7 +210,7 @@ class NovelViews:
         with self._at_work(model.unet):
             for index, first in enumerate(starts):
                 part = slice(first, first + batch)
-                condition = model.join(tokens, latent, relative[part], source[part] if len(source) > 1 else source)
+                condition = model.join(look, relative[part])
                 pair = Pair(condition, condition.without_image())
                 start = torch.zeros(len(condition), *model.latent_shape, device=self.device)
                 report = None if progress is None else _reporter(progress, index * (len(sigmas) - 1), total)
@@ -260,12 +257,12 @@ def _reporter(progress: Progress, before: int, total: int) -> Callable[[int, Ten
     return lambda index, _: progress(before + index + 1, total)
 
 
-def _for_each(source: OrbitPose, count: int) -> OrbitPose:
-    """The photo's pose as (1,) or (count,)."""
+def _one(source: OrbitPose) -> OrbitPose:
+    """The photo's pose as (1,)."""
     if source.shape == ():
         return OrbitPose(source.azimuth[None], source.elevation[None], source.radius[None])
-    if len(source.shape) != 1 or len(source) not in (1, count):
-        raise ValueError(f"source must be (1,) or ({count},), got shape {tuple(source.shape)}")
+    if source.shape != (1,):
+        raise ValueError(f"source must be (1,), got shape {tuple(source.shape)}")
     return source
 
 

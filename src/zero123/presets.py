@@ -24,7 +24,9 @@ MINI_TRAINING = TrainSettings(
     ema=0.998,
     save_every=250,
     sample_every=1000,
-    objective=ObjectiveSettings(drop_jointly=True, noise_power=0.4, elevation_weight=0.5, elevation_jitter=0.05),
+    objective=ObjectiveSettings(
+        drop_jointly=True, noise_power=0.4, elevation_weight=0.1, elevation_jitter=0.05, volume_weight=1.0
+    ),
 )
 """Two CPU cores, float32 master weights, bfloat16 arithmetic."""
 
@@ -76,22 +78,23 @@ PRESETS = {"original": ORIGINAL_TRAINING, "mini": MINI_TRAINING, "finetune": FIN
 
 
 def mini_codec() -> PatchCodec:
-    """The small model's autoencoder, not fitted yet: 8x8 patches of 128² pictures to 32 channels."""
+    """The small model's autoencoder, not fitted yet: 8x8 patches of 128² pictures to 48 channels."""
     from zero123.models.patch_codec import PatchCodec
 
-    return PatchCodec(patch=8, latent_channels=32)
+    return PatchCodec(patch=8, latent_channels=48)
 
 
 def mini_model(codec: PatchCodec) -> ViewModel:
-    """The small model's networks, untrained, around a fitted codec: 128² pictures, 16x16 latents of 32 channels."""
+    """The small model's networks, untrained, around a fitted codec: 128² pictures, 16x16 latents of 48 channels."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     from zero123.models.autoencoder import Autoencoder
+    from zero123.models.feature_volume import FeatureVolume
     from zero123.models.image_encoder import ImageEncoder
     from zero123.models.pose_conditioning import ElevationHead, PoseConditioning
     from zero123.models.view_model import ViewModel, ViewModelSettings
 
-    width, latent = 192, codec.config.latent_channels
+    width, latent = 256, codec.config.latent_channels
     settings = ViewModelSettings(
         image_size=128,
         prediction="velocity",
@@ -106,7 +109,8 @@ def mini_model(codec: PatchCodec) -> ViewModel:
         name="mini",
         licence="Apache-2.0; see ATTRIBUTION.md for the objects it learned from",
     )
-    unet = _mini_unet(latent, width, (96, 192))
+    volume = FeatureVolume(width)
+    unet = _mini_unet(3 * latent + 6 + volume.channels, latent, width, (128, 256))
     vision = CLIPVisionConfig(
         hidden_size=width,
         intermediate_size=4 * width,
@@ -114,7 +118,7 @@ def mini_model(codec: PatchCodec) -> ViewModel:
         num_hidden_layers=4,
         num_attention_heads=width // 32,
         image_size=128,
-        patch_size=16,
+        patch_size=8,
     )
     encoder = ImageEncoder(CLIPVisionModelWithProjection(vision), settings.tokens)
     return ViewModel(
@@ -124,21 +128,25 @@ def mini_model(codec: PatchCodec) -> ViewModel:
         PoseConditioning(width, absolute=True),
         ElevationHead(width),
         settings,
+        feature_volume=volume,
     )
 
 
-def _mini_unet(latent: int, width: int, channels: tuple[int, ...]) -> UNet2DConditionModel:
-    """The denoising network: latents of `latent` channels, tokens of `width`, `channels` at each resolution."""
+def _mini_unet(given: int, latent: int, width: int, channels: tuple[int, int]) -> UNet2DConditionModel:
+    """The denoising network: `given` channels to `latent`, tokens of `width`, `channels` at each resolution.
+
+    The volume says where things are, so that only the lower resolution attends to anything.
+    """
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
         sample_size=16,
-        in_channels=2 * latent + 6,
+        in_channels=given,
         out_channels=latent,
         block_out_channels=channels,
         layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D",) * len(channels),
-        up_block_types=("CrossAttnUpBlock2D",) * len(channels),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=width,
         attention_head_dim=tuple(c // 32 for c in channels),  # diffusers takes this as the number of heads
         class_embed_type="projection",

@@ -31,7 +31,7 @@ OBJECTS, VIEWS = 5, 3
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny_view_model()
+    return tiny_view_model(volume=False)
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +66,13 @@ def test_pairs_of_shards_are_those_of_the_pictures_with_what_the_encoders_say_of
     for step in range(3):
         ours, theirs = packed.batch(step, 5), plain.batch(step, 5)
         with torch.no_grad():
-            seen, latent = model.look(theirs.photo)
+            look = model.look(theirs.photo, theirs.source)
         same(ours.latent, theirs.latent)
-        same(ours.precomputed.latent, latent)
+        same(ours.precomputed.latent, look.latent)
         same(ours.relative.azimuth, theirs.relative.azimuth, 1e-6)
         same(ours.source.elevation, theirs.source.elevation, 1e-6)
         if tokens:
-            same(ours.precomputed.tokens, seen)
+            same(ours.precomputed.tokens, look.tokens)
             assert ours.photo.shape == (5, 3, 0, 0)
         else:
             assert ours.precomputed.tokens is None
@@ -80,12 +80,12 @@ def test_pairs_of_shards_are_those_of_the_pictures_with_what_the_encoders_say_of
 
 
 def test_the_condition_of_models_that_do_not_scale_it_is_unscaled(views, tmp_path):
-    model = tiny_view_model()
+    model = tiny_view_model(volume=False)
     model.autoencoder.scale, model.autoencoder.scale_condition = 0.5, False
     packed = encoded_pairs([encoded(views, model, tmp_path / "l")], model, PairSettings(size=SIZE))
     photo = source_pairs(views, model, PairSettings(size=SIZE)).batch(0, 4).photo
     with torch.no_grad():
-        same(packed.batch(0, 4).precomputed.latent, model.look(photo)[1])
+        same(packed.batch(0, 4).precomputed.latent, model.look(photo).latent)
 
 
 def test_the_loss_is_that_of_the_pictures_and_the_encoders_are_not_run(views, model, tmp_path, monkeypatch):
@@ -130,7 +130,7 @@ def test_latents_of_other_networks_are_refused(views, model, tmp_path):
 
 def test_a_fingerprint_is_of_the_weights_not_of_their_precision(model):
     own = fingerprint(model.autoencoder)
-    stored = tiny_view_model().half().float()
+    stored = tiny_view_model(volume=False).half().float()
     assert fingerprint(stored.autoencoder) == own
     assert fingerprint(tiny_view_model(seed=1).autoencoder) != own
 
@@ -172,7 +172,7 @@ def test_the_command_line_encodes(views, model, tmp_path, monkeypatch, capsys):
     assert stop.value.code == 0 and "5 objects in 1 shards" in capsys.readouterr().out
     arrays = EncodedObjects(tmp_path / "out").arrays(4)
     assert arrays["latents"].shape == (VIEWS, 1, 8, 8, 8) and arrays["latents"].dtype == np.float16
-    assert arrays["tokens"].shape == (VIEWS, 1, 16, 16) and arrays["poses"].shape == (VIEWS, 3)
+    assert arrays["tokens"].shape == (VIEWS, 1, 64, 16) and arrays["poses"].shape == (VIEWS, 3)
 
 
 def test_objects_for_validation_stay_out_of_training(views, model, tmp_path):
@@ -198,7 +198,7 @@ def test_training_takes_encoded_shards_shows_pictures_and_counts_what_it_skipped
     path = folder / "shard-000001.tar"
     path.write_bytes(path.read_bytes().replace(b"\x93NUMPY", b"\x93NUMPX", 1))
     pairs = encoded_pairs([folder], model, PairSettings(share=0.2))
-    own = tiny_view_model()
+    own = tiny_view_model(volume=False)
     settings = TrainSettings(steps=3, batch=5, save_every=3, log_every=1, sample_every=3, precision="no")
     train(own, pairs, tmp_path / "run", settings, SampleSheet(pairs, 2))
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

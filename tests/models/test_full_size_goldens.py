@@ -38,7 +38,7 @@ def condition(model, looked, *rows):
     """The photo and the poses of these rows of cc_projection.npz."""
     polar, azimuth, radius = golden("cc_projection")["poses_deg"][list(rows)].T
     with torch.no_grad():
-        return model.join(*looked, RelativePose.from_degrees(azimuth, -polar, radius), None)
+        return model.join(looked, RelativePose.from_degrees(azimuth, -polar, radius))
 
 
 def test_image_tokens_are_the_originals(model, looked):
@@ -51,7 +51,7 @@ def test_image_tokens_are_the_originals(model, looked):
         loud = (normal("clip_random_image", (1, 3, 256, 256)) * 0.5).clamp(-1, 1)
         second, third = model.image_encoder(torch.cat((photo(1.0), (loud + 1) / 2))).split(1)
     agree("clip", "first patches", patches[:4, :16], theirs["patch_tokens_0_4"], NETWORK)
-    agree("clip", "token", looked[0], theirs["emb"], NETWORK)
+    agree("clip", "token", looked.tokens, theirs["emb"], NETWORK)
     agree("clip", "token of another phase", second, theirs["emb_phase1"], NETWORK)
     agree("clip", "token of noise", third, theirs["emb_random"], NETWORK)
 
@@ -69,7 +69,7 @@ def test_encoded_pictures_are_the_originals(model, looked):
     with torch.no_grad():
         posterior = model.autoencoder.network.encode(photo(0.0) * 2 - 1).latent_dist
     agree("vae_enc", "moments", posterior.parameters, theirs["moments"], NETWORK)
-    agree("vae_enc", "mode as the condition", looked[1], theirs["mode"], NETWORK)
+    agree("vae_enc", "mode as the condition", looked.latent, theirs["mode"], NETWORK)
     agree("vae_enc", "standard deviation", posterior.std, theirs["std"], NETWORK)
     drawn = posterior.mean + posterior.std * normal("vae_sample_noise", (1, 4, 32, 32))
     agree("vae_enc", "scaled sample", model.autoencoder.scale * drawn, theirs["sample_scaled"], NETWORK)
@@ -187,7 +187,7 @@ def test_inputs_of_training_with_dropout_are_the_originals(model):
         drawn = posterior.mean + posterior.std * normal("train_posterior_noise", (4, 4, 32, 32))
         photos = torch.cat([photo(2.0 + 0.3 * i) for i in range(4)])
         drop = Objective(model, ObjectiveSettings()).drop_mask(DROPOUT)
-        inputs = model.join(*model.look(photos), training_moves(range(4)), None, drop)
+        inputs = model.join(model.look(photos), training_moves(range(4)), drop)
     agree("train_get_input", "pose vectors", pose_vector(training_moves(range(4))), theirs["T"], 1e-6)
     agree("train_get_input", "latents of the targets", model.autoencoder.scale * drawn, theirs["z"], NETWORK)
     agree("train_get_input", "context", inputs.tokens, theirs["c_crossattn"], NETWORK)

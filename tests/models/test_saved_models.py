@@ -174,7 +174,7 @@ BROKEN = {
     "unknown setting 'colour'": lambda f: index(f, colour=1),
     "prediction must be one of noise, velocity, flow, got 'x0'": lambda f: index(f, prediction="x0"),
     "image_size must be a whole number from 1 to 4096, got '32'": lambda f: index(f, image_size="32"),
-    "do not go together: unet must take 16 channels, takes 22": lambda f: index(f, rays=False),
+    "do not go together: unet must take 56 channels, takes 62": lambda f: index(f, rays=False),
     "truncated or no safetensors": lambda f: weights(f).write_bytes(weights(f).read_bytes()[:1000]),
     "bin: is not a checkpoint": lambda f: weights(f).rename(f / "unet" / "diffusion_pytorch_model.bin"),
     "config.json does not describe": lambda f: (f / "unet" / "config.json").write_text('{"layers_per_block": "many"}'),

@@ -16,6 +16,7 @@ from zero123.diffusion.samplers import ancestral, euler, exploding, preserving
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.models.patch_codec import PatchCodec
 from zero123.models.pretrained import load_model
+from zero123.models.feature_volume import FeatureVolume
 from zero123.models.view_model import Condition, ViewModel, ViewModelSettings
 
 PHOTO = ((disc_image(64) + 1) / 2)[None]
@@ -53,9 +54,9 @@ def close(ours, name, tolerance=2e-5):
 
 
 def test_tokens_latents_and_context_equal_the_original(original):
-    tokens, latent = original.look(PHOTO)
-    close(tokens, "emb")
-    close(latent, "mode")
+    look = original.look(PHOTO)
+    close(look.tokens, "emb")
+    close(look.latent, "mode")
     condition = original.condition(PHOTO, MOVE)
     close(condition.tokens, "c_crossattn")
     close(condition.latent, "mode")
@@ -111,16 +112,17 @@ def test_safetensors_in_the_original_layout_give_the_same_model(original, tmp_pa
 def test_look_and_join_are_condition():
     for source in (None, SOURCE):
         whole = mini().condition(blobs(1), MOVES, source)
-        parts = mini().join(*mini().look(blobs(1)), MOVES, source)
+        parts = mini().join(mini().look(blobs(1), source), MOVES)
         assert all(torch.equal(getattr(whole, n), v) for n, v in given(parts).items())
 
 
 def test_conditions_have_one_row_per_view():
     condition = mini().condition(blobs(1), MOVES, SOURCE)
     assert len(condition) == 3
-    assert condition.tokens.shape == (3, 16, 16)
+    assert condition.tokens.shape == (3, 64, 16)
     assert condition.latent.shape == (3, *mini().latent_shape)
     assert condition.rays.shape == (3, 6, 8, 8)
+    assert condition.projected.shape == (3, 8 + 4 * 8, 8, 8)
     assert condition.pose.shape == (3, 7)
 
 
@@ -175,30 +177,35 @@ def test_without_image_only_the_poses_are_left():
     bare = condition.without_image()
     assert not bare.tokens.any()
     assert not bare.latent.any()
+    assert not bare.projected.any()
     assert torch.equal(bare.rays, condition.rays)
     assert torch.equal(bare.pose, condition.pose)
 
 
 def test_dropped_tokens_pass_the_projection_only_where_the_original_did():
     drop = torch.tensor([[True, False], [False, True], [False, False]])
-    model, (tokens, latent) = tiny_view_model(), mini().look(blobs(1))
-    kept = model.join(tokens, latent, MOVES, SOURCE)
+    model = tiny_view_model()
+    with torch.no_grad():
+        look = model.look(blobs(1), SOURCE)
+        kept = model.join(look, MOVES)
     with torch.no_grad():
         for projected in (False, True):
             model.settings = replace(model.settings, null_projected=projected)
-            found = model.join(tokens, latent, MOVES, SOURCE, drop)
-            nothing = model.pose_conditioning(torch.zeros_like(tokens), found.pose[:1])[0]
+            found = model.join(look, MOVES, drop)
+            nothing = model.pose_conditioning(torch.zeros_like(look.tokens), found.pose[:1])[0]
             torch.testing.assert_close(found.tokens[0], nothing if projected else torch.zeros_like(nothing))
             torch.testing.assert_close(found.tokens[1:], kept.tokens[1:])
             assert not found.latent[1].any()
             assert torch.equal(found.latent[[0, 2]], kept.latent[[0, 2]])
+            assert not found.projected[1].any()
+            assert torch.equal(found.projected[[0, 2]], kept.projected[[0, 2]])
             assert torch.equal(found.rays, kept.rays)
 
 
 def test_photos_of_another_size_or_number_are_refused_in_one_line():
     with pytest.raises(ValueError, match=r"photo must be \(B, 3, 32, 32\), got \(1, 3, 16, 16\)"):
         mini().look(torch.zeros(1, 3, 16, 16))
-    with pytest.raises(ValueError, match="photos must be 1 or one for each of 3 moves, got 2"):
+    with pytest.raises(ValueError, match="moves must be as many for each of 2 photos, got 3"):
         mini().condition(blobs(2), MOVES, SOURCE)
 
 
@@ -207,10 +214,16 @@ def test_parts_that_do_not_go_together_are_refused():
     parts = good.unet, good.autoencoder, good.image_encoder, good.pose_conditioning
     with pytest.raises(ValueError, match="elevation_head must be given"):
         ViewModel(*parts, None, good.settings)
-    with pytest.raises(ValueError, match="unet must take 16 channels, takes 22"):
-        ViewModel(*parts, good.elevation_head, replace(good.settings, rays=False))
+    with pytest.raises(ValueError, match="unet must take 22 channels, takes 62"):
+        ViewModel(*parts, good.elevation_head, good.settings)
+    with pytest.raises(ValueError, match="unet must take 56 channels, takes 62"):
+        without_rays = replace(good.settings, rays=False)
+        ViewModel(*parts, good.elevation_head, without_rays, feature_volume=good.feature_volume)
+    with pytest.raises(ValueError, match="feature_volume must be of 32 pixels and 16 cells a side, is of 64 and 16"):
+        ViewModel(*parts, good.elevation_head, good.settings, feature_volume=FeatureVolume(16, side=16, shrink=4))
     with pytest.raises(ValueError, match="tokens must have one width"):
-        ViewModel(*parts[:3], type(parts[3])(24, True), good.elevation_head, good.settings)
+        narrow = *parts[:3], type(parts[3])(24, True)
+        ViewModel(*narrow, good.elevation_head, good.settings, feature_volume=good.feature_volume)
 
 
 @pytest.mark.parametrize(

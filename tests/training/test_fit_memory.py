@@ -50,7 +50,7 @@ def test_recomputing_takes_less(tiny):
         settings = replace(SETTINGS, checkpointing=checkpointing)
         prepare(model, settings)
         taken.append(_pass(model, pairs, settings, model.device, 8)[0])
-    assert taken[1] < 0.6 * taken[0]
+    assert taken[1] < 0.7 * taken[0]
     assert all(p.grad is None for p in model.parameters())
 
 

@@ -39,9 +39,9 @@ def test_what_is_dropped_is_zero_and_the_pose_stays(model):
     batch = _batch(model)
     drop = torch.tensor([[False, False], [True, False], [True, True], [False, True]])
     with torch.no_grad():
-        tokens, latent = model.look(batch.photo)
-        full = model.join(tokens, latent, batch.relative, batch.source)
-        some = model.join(tokens, latent, batch.relative, batch.source, drop)
+        look = model.look(batch.photo, batch.source)
+        full = model.join(look, batch.relative)
+        some = model.join(look, batch.relative, drop)
     for row, (no_tokens, no_latent) in enumerate(drop.tolist()):
         assert torch.equal(some.tokens[row], full.tokens[row] * (not no_tokens))
         assert torch.equal(some.latent[row], full.latent[row] * (not no_latent))
@@ -64,7 +64,7 @@ def test_the_elevation_part_is_the_heads_squared_error(model):
         for weight in (0.0, 2.0):
             objective = Objective(model, ObjectiveSettings(elevation_weight=weight))
             losses.append(objective(batch, torch.Generator().manual_seed(1)))
-        tokens, _ = model.look(batch.photo)
+        tokens = model.look(batch.photo, batch.source).tokens
         error = (model.elevation_head(tokens) - batch.source.elevation).square().mean()
     (plain, parts), (both, more) = losses
     torch.testing.assert_close(both, plain + 2 * error)

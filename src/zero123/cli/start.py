@@ -66,6 +66,7 @@ class Chosen:
         views: FOLDER or FOLDER=WEIGHT, each.
         near_deg: see `PairSampler`.
         same: likewise.
+        targets: likewise.
         mirror: half of the pairs are seen in a mirror.
         edges: of objects on white, see `training_pictures`.
     """
@@ -73,6 +74,7 @@ class Chosen:
     views: list[str]
     near_deg: float | None
     same: float
+    targets: int
     mirror: bool
     edges: str
 
@@ -86,7 +88,7 @@ class Chosen:
         original = preset == "original"
         mirror = not original if options.mirror is None else options.mirror
         edges = options.edges or ("original" if original else "blended")
-        chosen = cls(views, options.near_deg, options.same, mirror, edges)
+        chosen = cls(views, options.near_deg, options.same, options.targets, mirror, edges)
         chosen.folders()
         return chosen
 
@@ -118,7 +120,16 @@ def cached_pairs(options: Chosen, model: ViewModel, settings: TrainSettings, cac
     folders, weights = zip(*options.folders(), strict=True)
     caches = [_cached(model, folder, cache / folder.name, options.edges) for folder in folders]
     near = None if options.near_deg is None else math.radians(options.near_deg)
-    return PairSampler(caches, weights, settings.seed, mirror=options.mirror, near=near, same=options.same)
+    return PairSampler(
+        caches,
+        weights,
+        settings.seed,
+        mirror=options.mirror,
+        near=near,
+        same=options.same,
+        targets=options.targets,
+        pictures=settings.objective.volume_weight > 0,
+    )
 
 
 def fresh_pairs(options: Chosen, model: ViewModel, settings: TrainSettings, part: Part = "training") -> Pairs:
@@ -136,8 +147,8 @@ def fresh_pairs(options: Chosen, model: ViewModel, settings: TrainSettings, part
     from zero123.data.formats.detect import open_source
     from zero123.data.source_pairs import PairSettings, SourcePairs
 
-    if options.near_deg is not None or options.same:
-        raise ValueError("--near-deg and --same are for cached pairs; give --cache FOLDER too, or leave them out")
+    if options.near_deg is not None or options.same or options.targets > 1:
+        raise ValueError("--near-deg, --same and --targets are for cached pairs; give --cache FOLDER too, or leave them out")
     folders, weights = zip(*options.folders(), strict=True)
     own = PairSettings(
         model.settings.image_size,
@@ -233,7 +244,7 @@ def validation(options: Chosen, model: ViewModel, settings: TrainSettings) -> Va
     if not settings.validate_every:
         return None
     try:
-        pairs = fresh_pairs(replace(options, near_deg=None, same=0.0), model, settings, "validation")
+        pairs = fresh_pairs(replace(options, near_deg=None, same=0.0, targets=1), model, settings, "validation")
     except ViewSetError as error:
         say(f"no validation: {error}")
         return None

@@ -78,6 +78,9 @@ class PairOptions:
         float | None, typer.Option(help="Prefer targets within about this angle of the input.", show_default=False)
     ] = None
     same: Annotated[float, typer.Option(min=0, max=1, help="Share of pairs whose target is the input itself.")] = 0.0
+    targets: Annotated[
+        int, typer.Option(min=1, help="Pairs in a row that share their input, which is then encoded once.")
+    ] = 1
     mirror: Annotated[bool | None, _preset("Half of the pairs are mirrored.", "--mirror/--no-mirror")] = None
     edges: Annotated[str | None, _preset("blended, or original: soft edges stay dark.")] = None
     cache: Annotated[

@@ -105,7 +105,8 @@ def reconfigured(model: ViewModel, settings: ViewModelSettings) -> ViewModel:
             model.unet.get_submodule(name.removesuffix(".processor")).set_processor(processor.library)
     autoencoder = Autoencoder(model.autoencoder.network, settings.latent_scale, settings.scale_condition)
     encoder = ImageEncoder(model.image_encoder.network, settings.tokens)
-    return ViewModel(model.unet, autoencoder, encoder, model.pose_conditioning, model.elevation_head, settings)
+    parts = autoencoder, encoder, model.pose_conditioning, model.elevation_head
+    return ViewModel(model.unet, *parts, settings, feature_volume=model.feature_volume)
 
 
 def _widened(kernel: Tensor) -> Tensor:
@@ -173,13 +174,14 @@ def shard_bytes(model: ViewModel) -> int:
 
 
 def _networks(model: ViewModel) -> dict[str, nn.Module]:
-    networks = {
+    networks: dict[str, nn.Module] = {
         "unet": model.unet,
         "vae": model.autoencoder.network,
         "image_encoder": model.image_encoder.network,
         "pose_conditioning": model.pose_conditioning,
     }
-    return networks if model.elevation_head is None else {**networks, "elevation_head": model.elevation_head}
+    optional = {"elevation_head": model.elevation_head, "feature_volume": model.feature_volume}
+    return networks | {name: network for name, network in optional.items() if network is not None}
 
 
 def _index(model: ViewModel) -> dict[str, Any]:
@@ -225,6 +227,6 @@ def _build(
     encoder = ImageEncoder(made["image_encoder"], settings.tokens)
     parts = autoencoder, encoder, made["pose_conditioning"], made.get("elevation_head")
     try:
-        return ViewModel(made["unet"], *parts, settings).eval()
+        return ViewModel(made["unet"], *parts, settings, feature_volume=made.get("feature_volume")).eval()
     except ValueError as error:
         raise WeightsError(f"{settings.name}: the networks do not go together: {error}") from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from zero123.models.feature_volume import FeatureVolume
 from zero123.models.patch_codec import PatchCodec, is_patch_codec
 from zero123.models.pose_conditioning import ElevationHead, PoseConditioning
 from zero123.models.view_model import ViewModelSettings
@@ -95,8 +96,9 @@ def _read_folder(folder: Path) -> StoredModel:
         "image_encoder": CLIPVisionModelWithProjection,
         "pose_conditioning": PoseConditioning,
     }
-    if "elevation_head" in index:
-        classes["elevation_head"] = ElevationHead
+    for part, cls in (("elevation_head", ElevationHead), ("feature_volume", FeatureVolume)):
+        if part in index:
+            classes[part] = cls
     return StoredModel({part: (cls, read_component(folder / part)) for part, cls in classes.items()}, settings)
 
 

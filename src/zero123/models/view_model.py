@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import torch
@@ -14,6 +14,8 @@ from zero123.diffusion.loss import Prediction
 from zero123.diffusion.schedule import NoiseSchedule, ScheduleName, Spacing
 from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.models.autoencoder import Autoencoder
+from zero123.models.condition import Condition, Look
+from zero123.models.feature_volume import FeatureVolume, Projected
 from zero123.models.image_encoder import ImageEncoder, Tokens
 from zero123.models.pose_conditioning import ElevationHead, PoseConditioning, PoseFormat, ray_map
 from zero123.models.single_token import SingleTokenAttention
@@ -88,46 +90,6 @@ class ViewModelSettings:
                 raise ValueError(f"{name} must be a number over 0 and at most {most:g}, got {value!r}")
 
 
-@dataclass(frozen=True)
-class Condition:
-    """What the UNet is told about the views it makes.
-
-    Attributes:
-        tokens: context of cross-attention, (B, N, D).
-        latent: latents of the input picture, beside the noisy ones, (B, C, h, w).
-        rays: ray map of the target, (B, 6, h, w), or None.
-        pose: pose numbers added to the step embedding, (B, P), or None.
-        added: what cross-attention adds in its layers, where that is a constant, (B, 1, widths), or None.
-        added_without: the same for no picture.
-    """
-
-    tokens: Tensor
-    latent: Tensor
-    rays: Tensor | None = None
-    pose: Tensor | None = None
-    added: Tensor | None = None
-    added_without: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def __getitem__(self, index: slice | Tensor) -> Condition:
-        own: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        chosen: dict[str, Any] = {k: None if v is None else v[index] for k, v in own.items()}
-        return Condition(**chosen)
-
-    def without_image(self) -> Condition:
-        """The same poses of nothing in particular: the unconditional side of guidance."""
-        tokens, latent = torch.zeros_like(self.tokens), torch.zeros_like(self.latent)
-        return replace(self, tokens=tokens, latent=latent, added=self.added_without)
-
-    def join(self, other: Condition) -> Condition:
-        """Both conditions, one behind the other along the batch."""
-        pairs: dict[str, Any] = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
-        joined: dict[str, Any] = {k: None if a is None else torch.cat((a, b)) for k, (a, b) in pairs.items()}
-        return Condition(**joined)
-
-
 class ViewModel(nn.Module):
     """A denoiser of novel views. Zero-1-to-3, Liu et al., 2023 (arXiv:2303.11328).
 
@@ -137,6 +99,7 @@ class ViewModel(nn.Module):
         image_encoder: pictures to tokens.
         pose_conditioning: tokens and pose to context.
         elevation_head: reads the input elevation from the tokens; needed where the model wants to know it.
+        feature_volume: tells the UNet what the target sees, as far as one picture says; None for none.
         settings: how the parts work together.
         schedule: noise levels of the steps; None takes the one the settings name.
     """
@@ -150,6 +113,7 @@ class ViewModel(nn.Module):
         elevation_head: ElevationHead | None,
         settings: ViewModelSettings,
         schedule: NoiseSchedule | None = None,
+        feature_volume: FeatureVolume | None = None,
     ) -> None:
         super().__init__()
         self.unet: Any = unet
@@ -157,15 +121,24 @@ class ViewModel(nn.Module):
         self.image_encoder = image_encoder
         self.pose_conditioning = pose_conditioning
         self.elevation_head = elevation_head
+        self.feature_volume = feature_volume
         self.settings = settings
         self.schedule = schedule or NoiseSchedule.named(settings.schedule)
         self._single_token = SingleTokenAttention(unet) if settings.tokens == "pooled" else None
-        if (settings.rays or pose_conditioning.absolute) and elevation_head is None:
+        if (settings.rays or pose_conditioning.absolute or feature_volume) and elevation_head is None:
             raise ValueError("elevation_head must be given where the model takes the input elevation, got None")
         self._check_widths()
 
     def _check_widths(self) -> None:
         channels = 2 * self.autoencoder.channels + (6 if self.settings.rays else 0)
+        volume = self.feature_volume
+        if volume is not None:
+            channels += volume.channels + self.autoencoder.channels
+            if (volume.image_size, volume.side) != (self.settings.image_size, 2 * self.latent_shape[1]):
+                raise ValueError(
+                    f"feature_volume must be of {self.settings.image_size} pixels and {2 * self.latent_shape[1]} cells "
+                    f"a side, is of {volume.image_size} and {volume.side}"
+                )
         if self.unet.config.in_channels != channels:
             raise ValueError(f"unet must take {channels} channels, takes {self.unet.config.in_channels}")
         widths = {
@@ -203,7 +176,8 @@ class ViewModel(nn.Module):
 
     def network(self, x_scaled: Tensor, step: Tensor, condition: Condition) -> Tensor:
         """The UNet's prediction, (B, C, h, w), for unit-variance noisy latents and steps (B,)."""
-        channels = [x_scaled, condition.latent] + ([] if condition.rays is None else [condition.rays])
+        beside = (condition.latent, condition.rays, condition.projected)
+        channels = [x_scaled] + [c for c in beside if c is not None]
         context = condition.tokens if condition.added is None else condition.added
         output = self.unet(
             torch.cat([c.to(self.dtype) for c in channels], dim=1),
@@ -221,51 +195,77 @@ class ViewModel(nn.Module):
             relative: moves from the photo's camera to the views', (B,).
             source: pose of the photo's camera, (1,) or (B,); None estimates its elevation where the model uses it.
         """
-        tokens, latent = self.look(photo)
-        return self.join(tokens, latent, relative, source)
+        return self.join(self.look(photo, source), relative)
 
-    def look(self, photo: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, N, D) and latents (B, C, h, w) of photos (B, 3, H, W) in [0, 1]."""
+    def look(self, photo: Tensor, source: OrbitPose | None = None) -> Look:
+        """What is in photos (P, 3, H, W) in [0, 1]; `source` as for `condition`."""
         size = self.settings.image_size
         if photo.ndim != 4 or photo.shape[1:] != (3, size, size):
             raise ValueError(f"photo must be (B, 3, {size}, {size}), got {tuple(photo.shape)}")
-        return self.image_encoder(photo), self.autoencoder.encode_condition(photo)
+        return self.looked(photo, self.image_encoder(photo), self.autoencoder.encode_condition(photo), source)
 
-    def join(
-        self,
-        tokens: Tensor,
-        latent: Tensor,
-        relative: RelativePose,
-        source: OrbitPose | None,
-        drop: Tensor | None = None,
-    ) -> Condition:
-        """Photo and poses together.
+    def looked(self, photo: Tensor, tokens: Tensor, latent: Tensor, source: OrbitPose | None) -> Look:
+        """The same where the encoders have worked already, or their output was stored.
 
         Args:
-            tokens: as `look` gives them, for one photo or for B.
-            latent: likewise.
-            relative: moves, (B,).
+            photo: (P, 3, H, W) in [0, 1]; not looked at by models without a volume.
+            tokens: of the image encoder.
+            latent: of the autoencoder.
             source: as for `condition`.
-            drop: for training, which photos' tokens and latents to withhold, (B, 2) bool.
         """
-        count = len(relative)
-        if len(tokens) not in (1, count):
-            raise ValueError(f"photos must be 1 or one for each of {count} moves, got {len(tokens)}")
         if source is None:
             source = self.estimate_source(tokens)
-        relative = relative.to(latent.device, torch.float32)
-        source = OrbitPose(*(v.expand(count) for v in vars(source.to(latent.device, torch.float32)).values()))
-        tokens, latent = (v.expand(count, *v.shape[1:]) for v in (tokens, latent))
+        elif len(source) not in (1, len(tokens)):
+            raise ValueError(f"source must be 1 or one for each of {len(tokens)} photos, got {len(source)}")
+        source = source.to(latent.device, torch.float32)
+        source = OrbitPose(*(v.expand(len(tokens)) for v in vars(source).values()))
+        volume = None
+        if self.feature_volume is not None:
+            if photo.shape[-1] != self.settings.image_size:
+                raise ValueError("photo must be given beside its tokens to a model with a volume: encode without tokens")
+            volume = self.feature_volume(photo, tokens, source)
+        return Look(tokens, latent, source, volume)
+
+    def join(self, look: Look, relative: RelativePose, drop: Tensor | None = None) -> Condition:
+        """Photos and poses together.
+
+        Args:
+            look: as `look` gives it, at P photos.
+            relative: moves, (B,), B / P in a row for each photo.
+            drop: for training, which views' tokens and latents to withhold, (B, 2) bool.
+        """
+        return self.join_projected(look, relative, drop)[0]
+
+    def join_projected(
+        self, look: Look, relative: RelativePose, drop: Tensor | None = None
+    ) -> tuple[Condition, Projected | None]:
+        """`join`, and what the targets see of the volume, for training."""
+        count, photos = len(relative), len(look)
+        if count % photos:
+            raise ValueError(f"moves must be as many for each of {photos} photos, got {count}")
+        relative = relative.to(look.latent.device, torch.float32)
+        each = torch.arange(photos, device=look.latent.device).repeat_interleave(count // photos)
+        source, tokens, latent = look.source[each], look.tokens[each], look.latent[each]
         pose = self.pose_conditioning.vector(relative, source, self.settings.pose_format)
         if drop is not None and self.settings.null_projected:
             tokens = tokens * ~drop[:, :1, None]
         context = self.pose_conditioning(tokens, pose)
+        seen = projected = None
+        if look.volume is not None and self.feature_volume is not None:
+            seen = self.feature_volume.look(look.volume, relative)
+            projected = self._beside(seen)
         if drop is not None:
             context = context if self.settings.null_projected else context * ~drop[:, :1, None]
             latent = latent * ~drop[:, 1:, None, None]
+            projected = None if projected is None else projected * ~drop[:, 1:, None, None]
         rays = ray_map(source, relative, (latent.shape[-2], latent.shape[-1])) if self.settings.rays else None
-        condition = Condition(context, latent, rays, pose if self.unet.config.class_embed_type else None)
-        return condition if torch.is_grad_enabled() else self._with_constants(condition)
+        condition = Condition(context, latent, rays, projected, pose if self.unet.config.class_embed_type else None)
+        return (condition if torch.is_grad_enabled() else self._with_constants(condition)), seen
+
+    def _beside(self, seen: Projected) -> Tensor:
+        """What the UNet gets of a volume, (B, K, h, w)."""
+        warped = self.autoencoder.encode_condition(seen.warped.to(self.dtype))
+        return torch.cat((seen.channels().to(warped), warped), dim=1)
 
     def _with_constants(self, condition: Condition) -> Condition:
         """The condition and what cross-attention makes of it, where that does not depend on the picture being drawn."""

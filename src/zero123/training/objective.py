@@ -7,13 +7,19 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zero123.data.pairs import PairBatch
 from zero123.diffusion.loss import Weighting, denoising_loss
 from zero123.geometry.orbit import OrbitPose
+from zero123.models.condition import Condition, Look
+from zero123.models.feature_volume import Projected
 from zero123.models.view_model import ViewModel
 
 Times = Literal["power", "logit_normal"]
+
+_WHITE = 0.98
+"""Background is what is at least so bright in all colours."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,9 @@ class ObjectiveSettings:
         elevation_weight: of the elevation head's squared error, radians; 0 leaves the head untrained.
         elevation_jitter: standard deviation of the error put on the input elevation the model is told, radians, since
             in use it is an estimate.
+        diffusion_weight: of the denoising loss; 0 trains the encoder and the volume behind the picture alone, at a
+            fraction of the cost.
+        volume_weight: of the error of what the volume shows the target, see `FeatureVolume`; for models that have one.
     """
 
     drop: float = 0.05
@@ -42,6 +51,8 @@ class ObjectiveSettings:
     logit_spread: float = 1.0
     elevation_weight: float = 0.0
     elevation_jitter: float = 0.0
+    diffusion_weight: float = 1.0
+    volume_weight: float = 0.0
 
     def __post_init__(self) -> None:
         for name, kinds in (("weighting", Weighting), ("times", Times)):
@@ -49,6 +60,8 @@ class ObjectiveSettings:
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
         if not 0 <= self.drop <= 1 / 3:
             raise ValueError(f"drop must be in 0 to 1/3, got {self.drop}")
+        if not (self.diffusion_weight >= 0 and self.volume_weight >= 0 and self.diffusion_weight + self.volume_weight):
+            raise ValueError("diffusion_weight and volume_weight must be at least 0, and one of them over 0")
         for name in ("noise_power", "logit_spread"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be over 0, got {getattr(self, name)}")
@@ -92,11 +105,28 @@ class Objective(nn.Module):
         """Loss () and its parts; what is random comes from a generator (CPU), or is given."""
         model, settings = self.model, self.settings
         draws = chance if isinstance(chance, Draws) else self.draw(batch, chance)
-        told = OrbitPose(batch.source.azimuth, batch.source.elevation + draws.elevation_error, batch.source.radius)
+        every = slice(None, None, batch.group)  # pairs in a row share their input
+        told = OrbitPose(batch.source.azimuth, batch.source.elevation + draws.elevation_error, batch.source.radius)[every]
 
-        tokens, latent = self._look(batch)
-        condition = model.join(tokens, latent, batch.relative, told, draws.drop)
-        losses = denoising_loss(
+        look = self._look(batch, told)
+        condition, seen = model.join_projected(look, batch.relative, draws.drop)
+        losses: dict[str, tuple[float, Tensor]] = {}
+        if settings.diffusion_weight:
+            losses["diffusion"] = settings.diffusion_weight, self._denoising(batch, draws, condition)
+        if settings.volume_weight and seen is not None:
+            losses |= self._volume(batch, seen)
+        if settings.elevation_weight and model.elevation_head is not None:
+            guess = model.elevation_head(look.tokens).float()
+            losses["elevation"] = settings.elevation_weight, (guess - batch.source.elevation[every]).square().mean()
+        total = torch.stack([weight * loss for weight, loss in losses.values()]).sum()
+        parts = {name: loss.detach() for name, (_, loss) in losses.items()}
+        if "elevation" in parts:
+            parts["elevation_rms"] = parts.pop("elevation").sqrt()
+        return total, parts
+
+    def _denoising(self, batch: PairBatch, draws: Draws, condition: Condition) -> Tensor:
+        model = self.model
+        return denoising_loss(
             model.network,
             model.schedule,
             batch.latent,
@@ -104,27 +134,26 @@ class Objective(nn.Module):
             draws.step,
             condition,
             model.settings.prediction,
-            settings.weighting,
-        )
-        loss = losses.mean()
-        parts = {"diffusion": loss.detach()}
-        if settings.elevation_weight and model.elevation_head is not None:
-            guess = model.elevation_head(tokens).float()
-            elevation = (guess - batch.source.elevation).square().mean()
-            loss = loss + settings.elevation_weight * elevation
-            parts["elevation_rms"] = elevation.detach().sqrt()
-        return loss, parts
+            self.settings.weighting,
+        ).mean()
 
-    def _look(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
-        """Tokens and latents of the inputs; the encoders only work for what is not precomputed."""
-        tokens, latent = batch.precomputed.tokens, batch.precomputed.latent
-        if tokens is None and latent is None:
-            return self.model.look(batch.photo)
-        if tokens is None:
-            tokens = self.model.image_encoder(batch.photo)
-        if latent is None:
-            latent = self.model.autoencoder.encode_condition(batch.photo)
-        return tokens, latent
+    def _volume(self, batch: PairBatch, seen: Projected) -> dict[str, tuple[float, Tensor]]:
+        """Squared errors of the outline and of the colours that the volume shows the targets."""
+        if batch.picture is None:
+            raise ValueError("volume_weight needs the targets' pictures: train on cached pairs (--cache)")
+        truth = F.interpolate(batch.picture, seen.colour.shape[-2:], mode="area")
+        inside = (batch.picture.amin(1, keepdim=True) < _WHITE).to(truth)  # of a white object, what is in the shade
+        outline = (seen.opacity - F.interpolate(inside, truth.shape[-2:], mode="area")).square().mean()
+        weight = self.settings.volume_weight
+        return {"outline": (weight, outline), "colour": (2 * weight, (seen.colour - truth).square().mean())}
+
+    def _look(self, batch: PairBatch, source: OrbitPose) -> Look:
+        """What is in the inputs; the encoders only work for what is not precomputed, and once for each input."""
+        model, given, every = self.model, batch.precomputed, slice(None, None, batch.group)
+        photo = batch.photo[every]
+        tokens = model.image_encoder(photo) if given.tokens is None else given.tokens[every]
+        latent = model.autoencoder.encode_condition(photo) if given.latent is None else given.latent[every]
+        return model.looked(photo, tokens, latent, source)
 
     def draw(self, batch: PairBatch, generator: torch.Generator) -> Draws:
         """Noise, steps and dropout of a batch, on its device."""

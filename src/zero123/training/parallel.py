@@ -144,4 +144,5 @@ class StopSign:
 
 def on_device(batch: PairBatch, device: torch.device) -> PairBatch:
     """A batch of pairs where the model is."""
-    return PairBatch(*(getattr(batch, f.name).to(device) for f in fields(batch)))
+    own = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    return PairBatch(**{name: value.to(device) if hasattr(value, "to") else value for name, value in own.items()})

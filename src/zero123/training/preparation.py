@@ -20,7 +20,12 @@ def prepare(model: ViewModel, settings: TrainSettings) -> None:
     """
     model.autoencoder.requires_grad_(False)
     if settings.freeze_encoders:
-        model.image_encoder.requires_grad_(False)
+        for part in (model.image_encoder, model.feature_volume):
+            if part is not None:
+                part.requires_grad_(False)
+    if not settings.objective.diffusion_weight:  # nothing reaches them
+        model.unet.requires_grad_(False)
+        model.pose_conditioning.requires_grad_(False)
     if settings.lora and not lora_tensors(model):
         add_lora(model, settings.lora)
     if settings.checkpointing:

@@ -43,7 +43,8 @@ class TrainSettings:
         precision: accelerate's: "no", "bf16" or "fp16".
         checkpointing: the UNet's activations are computed again in the backward pass instead of kept: about a third
             more time, a fraction of the memory (Chen et al., 2016, arXiv:1604.06174).
-        freeze_encoders: the image encoder is not trained. The autoencoder never is.
+        freeze_encoders: the image encoder, and what makes a volume of its tokens, are not trained. The autoencoder
+            never is.
         lora: rank of low-rank updates of the UNet's attention projections, beside which nothing is trained; 0 trains
             the weights themselves (see `models.lora`).
         views: pairs in a row that are views of one object from one photo, and whose self-attention is joint if over 1

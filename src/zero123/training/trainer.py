@@ -166,7 +166,8 @@ class _Run:
         pairs = self.settings.batch * self.settings.accumulate * self.accelerator.num_processes
         self.speed.add(pairs, time.perf_counter() - start)
         self.meter.add(parts)
-        self.done, self.loss, self.validation = self.done + 1, float(parts["diffusion"]), None
+        self.loss = float(parts["diffusion" if "diffusion" in parts else "colour"])
+        self.done, self.validation = self.done + 1, None
         return asked
 
     def validate(self, validate: Callable[[ViewModel], float]) -> None:
@@ -231,6 +232,9 @@ def _suit_cpu(model: ViewModel) -> None:
     model.unet.set_attn_processor(AttnProcessor())
     model.unet.to(memory_format=torch.channels_last)
     model.image_encoder.network.set_attn_implementation("eager")
+    if model.feature_volume is not None:
+        for block in model.feature_volume.blocks:
+            block.attn1.set_processor(AttnProcessor())
 
 
 def _step(

@@ -1,0 +1,75 @@
+"""What a view model sees in a photo, and what its UNet is told of the views it makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zero123.geometry.orbit import OrbitPose
+from zero123.models.feature_volume import Volume
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the UNet is told about the views it makes.
+
+    Attributes:
+        tokens: context of cross-attention, (B, N, D).
+        latent: latents of the input picture, beside the noisy ones, (B, C, h, w).
+        rays: ray map of the target, (B, 6, h, w), or None.
+        projected: what the target sees of the input's volume, (B, K, h, w), or None.
+        pose: pose numbers added to the step embedding, (B, P), or None.
+        added: what cross-attention adds in its layers, where that is a constant, (B, 1, widths), or None.
+        added_without: the same for no picture.
+    """
+
+    tokens: Tensor
+    latent: Tensor
+    rays: Tensor | None = None
+    projected: Tensor | None = None
+    pose: Tensor | None = None
+    added: Tensor | None = None
+    added_without: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, index: slice | Tensor) -> Condition:
+        own: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        chosen: dict[str, Any] = {k: None if v is None else v[index] for k, v in own.items()}
+        return Condition(**chosen)
+
+    def without_image(self) -> Condition:
+        """The same poses of nothing in particular: the unconditional side of guidance."""
+        tokens, latent = torch.zeros_like(self.tokens), torch.zeros_like(self.latent)
+        projected = None if self.projected is None else torch.zeros_like(self.projected)
+        return replace(self, tokens=tokens, latent=latent, projected=projected, added=self.added_without)
+
+    def join(self, other: Condition) -> Condition:
+        """Both conditions, one behind the other along the batch."""
+        pairs: dict[str, Any] = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        joined: dict[str, Any] = {k: None if a is None else torch.cat((a, b)) for k, (a, b) in pairs.items()}
+        return Condition(**joined)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the networks see in P photos, made once however many views are drawn.
+
+    Attributes:
+        tokens: of the image encoder, (P, N, D).
+        latent: as the network is conditioned on it, (P, C, h, w).
+        source: poses of the photos' cameras, (P,); azimuth 0 where estimated.
+        volume: see `FeatureVolume`, or None.
+    """
+
+    tokens: Tensor
+    latent: Tensor
+    source: OrbitPose
+    volume: Volume | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
