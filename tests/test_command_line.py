@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zlib
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from tiny_model import tiny_view_model
 from zero123 import __version__, cli
 from zero123.images import io
+from zero123.images.spread import spread_picture
 from zero123.models.pretrained import save_model
 from zero123.reconstruction import from_photo as room
 from zero123.reconstruction import turntable
@@ -120,10 +122,16 @@ def test_views_writes_what_it_says(zero123, ball, model):
 
 def test_samples_of_a_view_are_told_apart_by_name(zero123, ball, model):
     fast = ("--steps", 2, "--guidance-interval", 0.5, 5, "--int8", "--dtype", "float32", "--model", model)
-    code, _, err = zero123("views", ball, "--samples", 2, *fast, "-o", "result")
+    code, out, err = zero123("views", ball, "--samples", 2, *fast, "-o", "result")
     assert code == 0, err
     pictures = sorted((ball.parent / "result" / "views").iterdir())
-    assert [path.name for path in pictures] == ["000-0.png", "000-1.png"]
+    assert [path.name for path in pictures] == ["000-0.png", "000-1.png", "000-spread.npy", "000-spread.png"]
+    assert "where the model guesses: spread over the 2 samples in result/views/*-spread.png and .npy" in out
+    spread, (first, second) = np.load(pictures[2]), (io.load(path) for path in pictures[:2])
+    expected = (first - second).square().mean(0).sqrt() / 2**0.5
+    np.testing.assert_allclose(spread, expected, atol=1.5 / 255)  # pictures are rounded to 8 bits
+    assert torch.allclose(io.load(pictures[3]), spread_picture(torch.from_numpy(spread)), atol=0.6 / 255)
+    assert io.load(ball.parent / "result" / "sheet.png").shape[-1] == 4 * (32 + 8)  # picture, two samples, spread
     assert pictures[0].read_bytes() != pictures[1].read_bytes()
     zero123("views", ball, "--seed", 1, *fast, "-o", "again")
     assert (ball.parent / "again" / "views" / "000.png").read_bytes() == pictures[1].read_bytes()

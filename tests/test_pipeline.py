@@ -215,6 +215,15 @@ def test_samples_lie_side_by_side_and_are_those_of_their_seeds():
     torch.testing.assert_close(both, expected, atol=1e-4, rtol=0)
 
 
+def test_samples_know_where_they_differ():
+    settings = SamplingSettings(steps=2, samples=3)
+    samples = views().samples(photo(), MOVES[:2], settings)
+    pictures = views()(photo(), MOVES[:2], settings)
+    assert torch.equal(samples.pictures.flatten(0, 1), pictures)
+    torch.testing.assert_close(samples.spread[1], pictures[3:].var(0).mean(0).sqrt())
+    assert samples.spread.shape == (2, SIZE, SIZE) and samples.spread.max() > 0
+
+
 def rows_per_call(limited):
     calls = []
     handle = limited.model.unet.register_forward_pre_hook(lambda module, inputs: calls.append(len(inputs[0])))

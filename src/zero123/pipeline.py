@@ -18,6 +18,7 @@ from zero123.images import io
 from zero123.images.alpha import composite
 from zero123.images.framing import Framing, frame
 from zero123.images.matting import Matte, Method, foreground
+from zero123.images.spread import Samples
 from zero123.machine import fast_dtype, free_memory, make_sure_it_compiles, usable_device
 from zero123.models.condition import Look
 from zero123.models.int8 import place_int8
@@ -187,6 +188,12 @@ class NovelViews:
             look = model.look(self._pixels(photo), source)
         latents = self._latents(look, relative, settings, progress)
         return self._decoded(latents)
+
+    def samples(
+        self, photo: Photo, relative: RelativePose, settings: SamplingSettings, source: OrbitPose | None = None
+    ) -> Samples:
+        """`settings.samples` pictures of each view with their mean and their spread, high where the model guesses."""
+        return Samples.of(self(photo, relative, settings, source), settings.samples)
 
     def _latents(
         self,

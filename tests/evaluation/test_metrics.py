@@ -7,7 +7,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch.nn import functional as F
 
 from zero123.evaluation.baselines import BASELINES, baseline_views
-from zero123.evaluation.metrics import all_metrics, psnr, silhouette_iou, ssim
+from zero123.evaluation.metrics import all_metrics, over_samples, psnr, silhouette_iou, ssim
 
 
 @pytest.fixture
@@ -52,6 +52,36 @@ def test_ssim_equals_its_formula(pictures):
     np.testing.assert_allclose(ssim(truth, truth), 1)
 
 
+def test_gaussian_ssim_equals_its_formula(pictures):
+    image, truth = (p.double() for p in pictures)
+    taps = torch.exp(-((torch.arange(11, dtype=torch.float64) - 5) ** 2) / (2 * 1.5**2))
+    taps = taps / taps.sum()
+    kernel = (taps[:, None] * taps)[None, None].expand(3, 1, 11, 11)
+    window = lambda x: F.conv2d(x, kernel, groups=3)  # noqa: E731
+    mean_x, mean_y = window(image), window(truth)
+    var_x, var_y = window(image * image) - mean_x**2, window(truth * truth) - mean_y**2
+    cov = window(image * truth) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    value = (2 * mean_x * mean_y + c1) * (2 * cov + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    np.testing.assert_allclose(ssim(*pictures, "gaussian"), value.mean((1, 2, 3)), atol=1e-4)
+    np.testing.assert_allclose(ssim(truth, truth, "gaussian"), 1)
+
+
+def test_an_unknown_window_is_refused(pictures):
+    with pytest.raises(ValueError, match="window must be 'uniform' or 'gaussian', got 'round'"):
+        ssim(*pictures, "round")
+
+
+def test_mean_of_k_and_best_of_k_are_told_apart():
+    values = torch.tensor([1.0, 5.0, 2.0, 4.0, 4.0, 4.0])
+    mean, best = over_samples(values, 3)
+    assert (mean.tolist(), best.tolist()) == (pytest.approx([8 / 3, 4]), [5, 4])
+    assert over_samples(values, 3, higher_is_better=False)[1].tolist() == [1, 4]
+    for wrong, samples in ((values, 4), (values, 0), (values[None], 3), (values[:0], 1)):
+        with pytest.raises(ValueError, match=f"values must be {samples} for each view"):
+            over_samples(wrong, samples)
+
+
 def _square(left, right):
     image = torch.ones(1, 3, 8, 8)
     image[..., 2:6, left:right] = 0.5
@@ -70,7 +100,8 @@ def test_the_overlap_of_shifted_squares_is_their_closed_form():
 def test_every_metric_is_one_number_a_picture(pictures):
     image, truth = pictures
     scores = all_metrics(image, truth, truth.amin(1, keepdim=True) < 0.5)
-    assert {k: v.shape for k, v in scores.items()} == dict.fromkeys(("psnr", "psnr_foreground", "ssim", "iou"), (3,))
+    names = ("psnr", "psnr_foreground", "ssim", "ssim_gaussian", "iou")
+    assert {k: v.shape for k, v in scores.items()} == dict.fromkeys(names, (3,))
 
 
 def _baseline(name):

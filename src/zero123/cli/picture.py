@@ -34,7 +34,9 @@ def views(
     azimuth_deg: Annotated[list[float], typer.Option(help="Camera to the right; repeat for several views.")] = [30.0],  # noqa: B006
     elevation_deg: Annotated[list[float], typer.Option(help="Camera up; one, or one per view.")] = [0.0],  # noqa: B006
     radius: Annotated[list[float], typer.Option(help="Camera away; one, or one per view.")] = [0.0],  # noqa: B006
-    samples: Annotated[int, typer.Option(min=1, max=64, help="Pictures of each view, from SEED on.")] = 1,
+    samples: Annotated[
+        int, typer.Option(min=1, max=64, help="Pictures of each view, from SEED on; with 2 or more also their spread.")
+    ] = 1,
     out: Out = None,
     *,
     run: RunOptions,
@@ -55,7 +57,11 @@ def views(
     for index, image in enumerate(pictures):
         name = f"{index // samples:03d}" + (f"-{index % samples}" if samples > 1 else "")
         io.save(work.folder / "views" / f"{name}.png", image)
-    io.save(work.folder / "sheet.png", contact_sheet(work.with_photo(pictures), min(len(pictures) + 1, 6)))
+    if samples > 1:
+        work.write_spread(pictures)
+        say(f"where the model guesses: spread over the {samples} samples in {work.folder}/views/*-spread.png and .npy")
+    else:
+        io.save(work.folder / "sheet.png", contact_sheet(work.with_photo(pictures), min(len(pictures) + 1, 6)))
     say(f"{len(pictures)} views in {work.folder}/views, all of them in {work.folder}/sheet.png")
 
 
@@ -142,6 +148,24 @@ class _Work:
         import torch
 
         return torch.cat((self.photo.on_white[None], pictures))
+
+    def write_spread(self, pictures: Tensor) -> None:
+        """Spread over samples beside the views, as array and picture, and a sheet with a row for each view."""
+        import torch
+
+        from zero123.images import io
+        from zero123.images.sheets import contact_sheet
+        from zero123.images.spread import Samples, save_spread, spread_picture
+
+        drawn = Samples.of(pictures, self.sampling.samples)
+        heat, shown = spread_picture(drawn.spread), min(self.sampling.samples, 6)
+        rows, labels = [], []
+        for index, view in enumerate(drawn.pictures):
+            save_spread(self.folder / "views" / f"{index:03d}-spread.npy", drawn.spread[index])
+            io.save(self.folder / "views" / f"{index:03d}-spread.png", heat[index])
+            rows.append(torch.cat((self.photo.on_white[None], view[:shown], heat[index : index + 1])))
+            labels += ["picture", *(f"{index:03d}-{sample}" for sample in range(shown)), "spread"]
+        io.save(self.folder / "sheet.png", contact_sheet(torch.cat(rows), shown + 2, labels))
 
     def reconstruct(self, file: Path, faces: int) -> None:
         """Mesh, turntable and the views behind them, written beside `file`."""

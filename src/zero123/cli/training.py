@@ -1,4 +1,4 @@
-"""The verbs that make and judge models: codec, train, average, evaluate."""
+"""The verbs that make models: codec, train, average."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zero123.cli.console import bar, say
-from zero123.cli.options import RunOptions, SamplingOptions, grouped
+from zero123.cli.options import grouped
 from zero123.cli.train_options import PairOptions, SettingsOptions
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ Folder = Annotated[Path, typer.Option("-o", "--out", help="Folder for the result
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
-    for verb in (codec, train, average, evaluate):
+    for verb in (codec, train, average):
         app.command()(grouped(verb))
 
 
@@ -136,35 +136,6 @@ def average(
         parameters[name].data = value.to(parameters[name].dtype)
     save_model(model, out)
     say(str(out))
-
-
-def evaluate(
-    views: Annotated[Path, typer.Argument(help="Folder of view sets; view 0 of each is the input.")],
-    out: Folder,
-    targets: Annotated[int, typer.Option(min=1, help="Views made of each object: views 1 to this.")] = 8,
-    known_source: Annotated[
-        bool, typer.Option("--known-source", help="Tell the model where view 0 was taken from.")
-    ] = False,
-    pattern: Annotated[str, typer.Option(help="Which view sets, as a shell pattern.")] = "*",
-    listed: Annotated[Path | None, typer.Option(help="File with one name of a view set per line.")] = None,
-    *,
-    run: RunOptions,
-    sampling: SamplingOptions,
-) -> None:
-    """Score a model on view sets beside baselines; writes scores.json and a contact sheet."""
-    from zero123.evaluation.benchmark import Protocol, table
-    from zero123.evaluation.benchmark import evaluate as score
-
-    folders = sorted(p for p in views.glob(pattern) if p.is_dir() and not p.name.startswith("."))
-    if listed is not None:
-        names = set(listed.read_text(encoding="utf-8").split())
-        folders = [p for p in folders if p.name in names]
-    if not folders:
-        raise ValueError(f"{views}: holds no view sets that match")
-    protocol = Protocol(targets, known_source, sampling.settings())
-    with bar(f"{len(folders)} objects") as update:
-        means = score(run.load(), folders, protocol, out, update)
-    say(table(means))
 
 
 def _all_images(folder: Path) -> NDArray[np.uint8]:

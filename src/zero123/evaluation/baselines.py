@@ -12,6 +12,9 @@ BASELINES = (
     "white",
 )
 
+ORACLE = BASELINES[2]
+"""It knows the true silhouettes, which no method does."""
+
 
 def baseline_views(name: str, photo: Tensor, photo_mask: Tensor, true_mask: Tensor) -> Tensor:
     """Views on white, (B, 3, H, W).

@@ -1,117 +1,129 @@
-"""Run a model over view sets with a fixed protocol: the first view in, the others out, scores beside the baselines'."""
+"""A protocol run from end to end: pictures made, every one judged beside the baselines, numbers and report written."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from zero123.data.view_set import ViewSet
-from zero123.diffusion.sampling import SamplingSettings
-from zero123.evaluation.baselines import BASELINES, baseline_views
-from zero123.evaluation.metrics import all_metrics
-from zero123.files import atomic_path
+from zero123.evaluation.cases import Case, Cases
+from zero123.evaluation.distribution import FeatureNet
+from zero123.evaluation.making import Gallery, Progress, make_all
+from zero123.evaluation.methods import Method, OfFolder
+from zero123.evaluation.picture_sets import PictureSets
+from zero123.evaluation.protocols import Protocol
+from zero123.evaluation.report import write_report
+from zero123.evaluation.results import Results, write_results
+from zero123.evaluation.scoring import Metric, ObjectScores, at_size, score
+from zero123.evaluation.summary import MODEL, mean_of_samples, summarise
+from zero123.files import atomic_path, writable_folder
 from zero123.images import io
-from zero123.images.alpha import composite
-from zero123.images.matting import Matte
 from zero123.images.sheets import contact_sheet
-from zero123.pipeline import NovelViews, Photo
+
+PICTURES = "pictures"
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """What is asked of the model.
+class Judging:
+    """What is measured and shown besides the protocol's own metrics.
 
     Attributes:
-        targets: views 1 to `targets` of each set are made from view 0, all at once, at the size the model works in.
-        known_source: the model is told where view 0 was taken from, as all methods with absolute cameras are; else it
-            estimates.
-        sampling: how views are drawn.
+        distances: of pairs of pictures, by name, such as LPIPS.
+        networks: of the features of Fréchet distances.
+        shown: views in each sheet of the report.
     """
 
-    targets: int = 8
-    known_source: bool = False
-    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    distances: Mapping[str, Metric] = field(default_factory=dict)
+    networks: Sequence[FeatureNet] = ()
+    shown: int = 12
 
 
-@dataclass(frozen=True)
-class ObjectResult:
-    """One object: its name, mean scores of the model and of each baseline, and the pictures behind them."""
-
-    name: str
-    scores: dict[str, dict[str, float]]
-    pictures: Tensor
-    """The input, then pairs of truth and model for the first targets, (1 + 2 T, 3, H, W)."""
-
-
-def evaluate_object(views: NovelViews, view_set: ViewSet, name: str, protocol: Protocol) -> ObjectResult:
-    """Scores of one object, each the mean over its targets."""
-    size = views.model.settings.image_size
-    if len(view_set) < 1 + protocol.targets or view_set.images.shape[-1] != size:
-        shape = tuple(view_set.images.shape)
-        raise ValueError(f"{name}: needs {1 + protocol.targets} views of {size}x{size} pixels, got {shape}")
-    rgba = view_set.images[: 1 + protocol.targets]
-    white, mask = composite(rgba, torch.ones(3)), rgba[:, 3:] > 0.5
-    pose = view_set.camera.orbit()
-    source, targets = pose[:1], pose[1 : 1 + protocol.targets]
-    photo = Photo(rgba[0], Matte("alpha", float(rgba[0, 3].mean()), cropped=False), rgba[0, 3:])
-    told = source if protocol.known_source else None
-    made = views(photo, targets.relative_to(source), protocol.sampling, told)
-    methods = {"model": made}
-    methods |= {b: baseline_views(b, white[0], mask[0], mask[1:]) for b in BASELINES}
-    scores = {m: _means(all_metrics(images, white[1:], mask[1:])) for m, images in methods.items()}
-    shown = torch.stack((white[1:], made), dim=1).flatten(0, 1)
-    return ObjectResult(name, scores, torch.cat((white[:1], shown)))
-
-
-def evaluate(
-    views: NovelViews,
-    folders: Sequence[Path],
+def run(
     protocol: Protocol,
+    cases: Cases,
+    method: Method,
     out: Path,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, dict[str, float]]:
-    """Mean scores over objects; writes `scores.json` and a contact sheet of 12 evenly chosen objects to `out`."""
-    results = []
-    for index, folder in enumerate(folders):
-        results.append(evaluate_object(views, ViewSet.load(folder), folder.name, protocol))
+    samples: int,
+    departures: Sequence[str] = (),
+    judging: Judging | None = None,
+    progress: Progress | None = None,
+) -> Results:
+    """Ask a method, judge its answers, write `results.json`, `table.md`, `report.html`, sheets and pictures to `out`.
+
+    Pictures that an interrupted run left are not made again.
+
+    Args:
+        protocol: what is asked; `size` must be set.
+        cases: its objects.
+        method: who answers.
+        out: folder for everything.
+        samples: pictures of each view.
+        departures: what is done otherwise than the protocol says.
+        judging: more metrics, and how much is shown.
+        progress: told objects made and judged, and twice their number.
+
+    Raises:
+        ValueError: broken views, or `out` holds pictures made with something else.
+        OSError: `out` cannot be written.
+    """
+    judging = judging or Judging()
+    for _ in cases:  # a broken object is told before hours are spent, and before anything is written
+        pass
+    writable_folder(out)
+    described, half = method.describe(), len(cases)
+    gallery = None
+    if not isinstance(method, OfFolder):
+        made_with = {"method": described, "targets": list(protocol.numbers), "size": protocol.size}
+        gallery = Gallery(out / PICTURES, made_with, samples)
+        make_all(cases, method, gallery, None if progress is None else lambda done, _: progress(done, 2 * half))
+    scores, sets = [], PictureSets(judging.networks)
+    for index, case in enumerate(cases):
+        answer = method(case).views if gallery is None else gallery.views(case)
+        believed = None if gallery is None else gallery.elevation(case)
+        scores.append(score(case, answer, judging.distances, believed))
+        sets.add(case, answer)
         if progress is not None:
-            progress(index + 1, len(folders))
-    means = mean_scores(results)
-    objects = {r.name: r.scores for r in results}
-    text = json.dumps({"protocol": asdict(protocol), "mean": means, "objects": objects}, indent=1)
+            progress(half + index + 1, 2 * half)
+    results = Results(protocol, tuple(departures), described, scores, summarise(scores, protocol), sets.distances())
+    write_results(results, out)
+    views = (lambda case: method(case).views) if gallery is None else gallery.views
+    write_report(results, cases, views, out, judging.shown)
+    return results
+
+
+def write_simple(results: Results, cases: Cases, out: Path) -> None:
+    """Write `scores.json`, means of every object, and `sheet.png`, 12 evenly chosen objects with four targets each."""
+    objects = {one.name: _means(one) for one in results.scores}
+    first = next(iter(objects.values()))
+    mean = {m: {k: sum(o[m][k] for o in objects.values()) / len(objects) for k in first[m]} for m in first}
+    asked: dict[str, Any] = {"targets": len(results.protocol.targets), **results.method}
+    text = json.dumps({"protocol": asked, "mean": mean, "objects": objects}, indent=1)
     with atomic_path(out / "scores.json") as temporary:
         temporary.write_text(text, encoding="utf-8")
-    io.save(out / "sheet.png", sheet(results))
-    return means
+    gallery = OfFolder(out / PICTURES, results.groups[0].samples)
+    io.save(out / "sheet.png", _sheet(cases, gallery))
 
 
-def mean_scores(results: Sequence[ObjectResult]) -> dict[str, dict[str, float]]:
-    """Means over objects of each method's metrics."""
-    first = results[0].scores
-    return {m: {k: sum(r.scores[m][k] for r in results) / len(results) for k in first[m]} for m in first}
+def _means(one: ObjectScores) -> dict[str, dict[str, float]]:
+    methods = {MODEL: mean_of_samples(one), **one.baselines}
+    return {method: {metric: float(v.mean()) for metric, v in metrics.items()} for method, metrics in methods.items()}
 
 
-def sheet(results: Sequence[ObjectResult], rows: int = 12, targets: int = 4) -> Tensor:
+def _sheet(cases: Cases, gallery: OfFolder, rows: int = 12, targets: int = 4) -> torch.Tensor:
     """A row per object: input, then truth beside the model's view; objects evenly chosen from the list."""
-    rows, targets = min(rows, len(results)), min(targets, len(results[0].pictures) // 2)
-    chosen = [results[(2 * k + 1) * len(results) // (2 * rows)] for k in range(rows)]
-    pictures = torch.cat([r.pictures[: 1 + 2 * targets] for r in chosen])
+    rows = min(rows, len(cases))
+    chosen = [cases.load(cases.objects[(2 * k + 1) * len(cases) // (2 * rows)]) for k in range(rows)]
+    targets = min(targets, len(chosen[0].numbers) - 1)
+    pictures = torch.cat([_row(case, gallery, targets) for case in chosen])
     labels = (["input"] + ["truth", "ours"] * targets) * len(chosen)
     return contact_sheet(pictures, 1 + 2 * targets, labels)
 
 
-def table(means: dict[str, dict[str, float]]) -> str:
-    """The scores as a Markdown table."""
-    lines = ["| method | PSNR | PSNR foreground | SSIM | silhouette IoU |", "|---|---|---|---|---|"]
-    for method, s in means.items():
-        lines.append(f"| {method} | {s['psnr']:.2f} | {s['psnr_foreground']:.2f} | {s['ssim']:.3f} | {s['iou']:.3f} |")
-    return "\n".join(lines)
-
-
-def _means(scores: dict[str, Tensor]) -> dict[str, float]:
-    return {name: float(values.mean()) for name, values in scores.items()}
+def _row(case: Case, gallery: OfFolder, targets: int) -> torch.Tensor:
+    made = at_size(gallery(case).views[:targets, :1], case.white.shape[-1])[:, 0]
+    pairs = torch.stack((case.white[1 : 1 + targets], made), dim=1).flatten(0, 1)
+    return torch.cat((case.white[:1], pairs))
