@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from tiny_model import SIZE, WIDTH, blobs
 
+from tiny_model import SIZE, WIDTH, blobs
 from zero123.geometry.camera import FIELD_OF_VIEW, Camera
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.models.feature_volume import FeatureVolume, Volume
@@ -17,7 +17,8 @@ MOVES = RelativePose.from_degrees([0.0, 40.0, -120.0, 180.0], [0.0, 25.0, -30.0,
 
 def network(**sizes):
     torch.manual_seed(0)
-    return FeatureVolume(WIDTH, **{"side": 16, "shrink": 2, "depth": 8, "features": 3, "layers": 1, "width": 8, **sizes})
+    small = {"side": 16, "shrink": 2, "depth": 8, "features": 3, "layers": 1, "width": 8}
+    return FeatureVolume(WIDTH, **{**small, **sizes})
 
 
 def cells(side, depth, source=SOURCE):

@@ -14,9 +14,9 @@ from tiny_model import blobs, tiny_view_model
 from zero123.diffusion.guidance import Guided, Pair
 from zero123.diffusion.samplers import ancestral, euler, exploding, preserving
 from zero123.geometry.orbit import OrbitPose, RelativePose
+from zero123.models.feature_volume import FeatureVolume
 from zero123.models.patch_codec import PatchCodec
 from zero123.models.pretrained import load_model
-from zero123.models.feature_volume import FeatureVolume
 from zero123.models.view_model import Condition, ViewModel, ViewModelSettings
 
 PHOTO = ((disc_image(64) + 1) / 2)[None]

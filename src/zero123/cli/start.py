@@ -148,7 +148,9 @@ def fresh_pairs(options: Chosen, model: ViewModel, settings: TrainSettings, part
     from zero123.data.source_pairs import PairSettings, SourcePairs
 
     if options.near_deg is not None or options.same or options.targets > 1:
-        raise ValueError("--near-deg, --same and --targets are for cached pairs; give --cache FOLDER too, or leave them out")
+        raise ValueError(
+            "--near-deg, --same and --targets are for cached pairs; give --cache FOLDER too, or leave them out"
+        )
     folders, weights = zip(*options.folders(), strict=True)
     own = PairSettings(
         model.settings.image_size,

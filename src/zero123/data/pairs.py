@@ -278,7 +278,7 @@ class PairSampler:
         ]
 
     def _chosen(self, poses: NDArray[np.float32], count: int, numbers: np.random.Generator) -> tuple[int, list[int]]:
-        """An input and `count` targets among the views of one object, whose poses are (V, 3); targets may come twice."""
+        """An input and `count` targets among views of one object, whose poses are (V, 3); targets may come twice."""
         source = int(numbers.integers(len(poses)))
         weight = np.ones(len(poses))
         if self._near is not None:

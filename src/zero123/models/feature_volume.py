@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -140,6 +142,12 @@ class FeatureVolume(nn.Module):
             density = _SOLID * F.softplus(_SLOPE * (raw[:, :, :1] + _MIST))
             values = torch.cat((density, raw[:, :, 1:4] + pixels, raw[:, :, 4:]), dim=2).movedim(2, -1).contiguous()
             return Volume(values, self._own_depth(values, source.radius), photo, source)
+
+    def attend_with(self, processor: Any) -> None:
+        """Let all layers compute attention by one of diffusers' processors."""
+        for layer in self.modules():
+            if isinstance(layer, Attention):
+                layer.set_processor(processor)
 
     def look(self, volume: Volume, relative: RelativePose) -> Projected:
         """What V target cameras see, a row of V / P of them for each of P volumes.

@@ -83,4 +83,3 @@ def gathered(values: Tensor, points: Tensor, random: bool) -> tuple[Tensor, Tens
     row = ((first[:, None, None] + cell[..., 2]) * height + cell[..., 1]) * width + cell[..., 0]
     found = values.reshape(-1, channels).index_select(0, row.reshape(-1))
     return found.reshape(*points.shape[:-1], channels), inside
-

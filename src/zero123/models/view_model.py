@@ -222,7 +222,9 @@ class ViewModel(nn.Module):
         volume = None
         if self.feature_volume is not None:
             if photo.shape[-1] != self.settings.image_size:
-                raise ValueError("photo must be given beside its tokens to a model with a volume: encode without tokens")
+                raise ValueError(
+                    "photo must be given beside its tokens to a model with a volume: encode without tokens"
+                )
             volume = self.feature_volume(photo, tokens, source)
         return Look(tokens, latent, source, volume)
 

@@ -106,7 +106,8 @@ class Objective(nn.Module):
         model, settings = self.model, self.settings
         draws = chance if isinstance(chance, Draws) else self.draw(batch, chance)
         every = slice(None, None, batch.group)  # pairs in a row share their input
-        told = OrbitPose(batch.source.azimuth, batch.source.elevation + draws.elevation_error, batch.source.radius)[every]
+        elevation = batch.source.elevation + draws.elevation_error
+        told = OrbitPose(batch.source.azimuth, elevation, batch.source.radius)[every]
 
         look = self._look(batch, told)
         condition, seen = model.join_projected(look, batch.relative, draws.drop)

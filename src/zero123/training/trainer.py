@@ -233,8 +233,7 @@ def _suit_cpu(model: ViewModel) -> None:
     model.unet.to(memory_format=torch.channels_last)
     model.image_encoder.network.set_attn_implementation("eager")
     if model.feature_volume is not None:
-        for block in model.feature_volume.blocks:
-            block.attn1.set_processor(AttnProcessor())
+        model.feature_volume.attend_with(AttnProcessor())
 
 
 def _step(
