@@ -9,7 +9,7 @@ from typing import NoReturn, cast
 import typer
 
 from zero123 import __version__
-from zero123.cli import data, picture, training, weights
+from zero123.cli import batch, data, picture, training, weights
 
 app = typer.Typer(
     name="zero123",
@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 picture.register(app)
+batch.register(app)
 app.add_typer(data.app, name="data")
 training.register(app)
 app.add_typer(weights.app, name="weights")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from zero123.data.arrays import GrowingArray
 from zero123.data.broken import SHARE, BrokenItems
 from zero123.data.formats.detect import open_source
 from zero123.data.pictures import Edges, OpaqueNotice, training_pictures
+from zero123.data.sources import ABOUT, ObjectSource, check_made_of, identity
 from zero123.data.view_set import ViewSetError
 from zero123.files import atomic_path
 from zero123.geometry.camera import Camera
@@ -34,11 +35,20 @@ class CacheSettings:
         size: side of the pictures, pixels; None keeps the views'.
         edges: of objects on white.
         share: of broken objects, above which nothing is built.
+        first_views: only so many views of each object; None for all.
+        codec: what tells the autoencoder from others, for `open_for`; "" tells nothing.
     """
 
     size: int | None = None
     edges: Edges = "blended"
     share: float = SHARE
+    first_views: int | None = None
+    codec: str = ""
+
+    def about(self, source: ObjectSource) -> dict[str, Any]:
+        """What decides what is in a cache of these views, for JSON."""
+        own = {"size": self.size, "edges": self.edges, "first_views": self.first_views, "codec": self.codec}
+        return {**own, **identity(source)}
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,22 @@ class ViewCache:
         if not (folder / "first.npy").is_file():
             raise ViewSetError(f"{folder}: not a cache of views; build it first")
         return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS))
+
+    @classmethod
+    def open_for(cls, views: str | Path, folder: str | Path, settings: CacheSettings) -> ViewCache:
+        """Map the arrays of a folder that `build` filled with these views in this way.
+
+        Raises:
+            ViewSetError: they are others, or made otherwise; in one line that says what differs.
+        """
+        cache, now = cls.open(folder), settings.about(open_source(views, "training"))
+        if (Path(folder) / ABOUT).is_file():
+            check_made_of(Path(folder), now)
+            return cache
+        size = cache.images.shape[-1]  # all that can be told of a cache of version 0.1.0
+        if settings.size not in (None, size):
+            raise ViewSetError(f"{folder}: holds pictures of {size} pixels, not {settings.size}; remove it")
+        return cache
 
     @classmethod
     def build(
@@ -92,13 +118,15 @@ class ViewCache:
         broken, notice = BrokenItems(len(source.names), settings.share), OpaqueNotice()
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        about = settings.about(source)
         (folder / "first.npy").unlink(missing_ok=True)  # written last: its presence says that the others are whole
         first, shape = [0], None
         with ExitStack() as stack:
             files = {n: stack.enter_context(GrowingArray(folder / f"{n}.npy")) for n in ("images", "latents", "poses")}
             for index, name in enumerate(source.names):
                 try:
-                    view_set = source.load(index)
+                    chosen = settings.first_views and range(min(source.views(index), settings.first_views))
+                    view_set = source.load(index, chosen or None)
                     notice.look(view_set, str(views))
                     pictures = training_pictures(view_set, settings.size, settings.edges)
                     _check_use(pictures, shape, name)
@@ -113,6 +141,8 @@ class ViewCache:
             raise ViewSetError(f"{views}: none of its objects can be used; {broken.line()}")
         with atomic_path(folder / "skipped.json") as temporary:
             temporary.write_text(json.dumps({"objects": broken.total, "skipped": dict(broken.reasons)}, indent=1))
+        with atomic_path(folder / ABOUT) as temporary:
+            temporary.write_text(json.dumps(about, indent=1) + "\n")
         with atomic_path(folder / "first.npy") as temporary:
             np.save(temporary, np.asarray(first, np.int64))
         return cls.open(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -50,8 +51,13 @@ class ObjectiveSettings:
         if not 0 <= self.drop <= 1 / 3:
             raise ValueError(f"drop must be in 0 to 1/3, got {self.drop}")
         for name in ("noise_power", "logit_spread"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be over 0, got {getattr(self, name)}")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be over 0 and finite, got {getattr(self, name)}")
+        for name in ("elevation_weight", "elevation_jitter"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
+        if not math.isfinite(self.logit_mean):
+            raise ValueError(f"logit_mean must be finite, got {self.logit_mean}")
 
 
 @dataclass(frozen=True)
