@@ -25,10 +25,11 @@ import torch
 
 from zero123.data.encoded import EncodedObjects, EncodedPairs
 from zero123.data.formats.detect import open_source
-from zero123.data.pairs import CacheSettings, PairSampler, ViewCache
+from zero123.data.pairs import PairSampler
 from zero123.data.shards.stream import PairStream, StreamSettings
 from zero123.data.shards.writer import ShardSettings, ShardWork, shard_views, write_shards
 from zero123.data.source_pairs import PairSettings, SourcePairs
+from zero123.data.view_cache import CacheSettings, ViewCache
 from zero123.data.view_set import ViewSet
 
 RENDERED, VIEWS, SIZE, BATCH = 4, 12, 512, 16

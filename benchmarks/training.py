@@ -25,7 +25,8 @@ from pathlib import Path
 
 import torch
 
-from zero123.data.pairs import PairSampler, ViewCache
+from zero123.data.pairs import PairSampler
+from zero123.data.view_cache import ViewCache
 from zero123.models.view_model import ViewModel, ViewModelSettings
 from zero123.presets import MINI_TRAINING, ORIGINAL_TRAINING, mini_codec, mini_model
 from zero123.training import trainer

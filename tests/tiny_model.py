@@ -4,7 +4,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from zero123.data.pairs import ViewCache
+from zero123.data.view_cache import ViewCache
 from zero123.models.autoencoder import Autoencoder
 from zero123.models.feature_volume import FeatureVolume
 from zero123.models.image_encoder import ImageEncoder

@@ -42,7 +42,9 @@ ORIGINAL_TRAINING = TrainSettings(
     precision="no",
     freeze_encoders=True,
     save_every=5000,
+    keep_best=3,
     sample_every=500,
+    sample_first=True,
     sample_count=32,
     sample_steps=200,
     sample_scales=(1.0, 3.0),
@@ -52,7 +54,8 @@ ORIGINAL_TRAINING = TrainSettings(
 )
 """Zero-1-to-3 as its authors trained it: on 8 GPUs, so that a step takes 1536 pairs; 105 000 steps to the first release
 and 300 000 to the last, which took 6000 hours of A100. Liu et al., 2023 (arXiv:2303.11328), its code and configuration;
-the loss on held-out objects, which the authors' configuration meant to write and never did, is written."""
+the loss on held-out objects, which the authors' configuration meant to write and to keep the best three checkpoints by,
+and never did, is written, and they are kept."""
 
 FINETUNE_TRAINING = TrainSettings(
     steps=2000,

@@ -1,5 +1,6 @@
 """Jobs over local processes: every item has one outcome, whatever the workers come to."""
 
+import json
 import os
 import signal
 import time
@@ -8,8 +9,8 @@ from functools import partial
 
 import pytest
 
-from zero123.data import jobs
-from zero123.data.jobs import Halt, Workers, run
+from zero123.jobs import Halt, JobFolder, Workers, differences, local, run, shift, staging
+from zero123.jobs.cluster import _short_folder
 
 
 def square(number):
@@ -58,7 +59,7 @@ def test_every_item_is_done_once_and_results_belong_to_their_items():
 
 
 def test_nothing_to_do_starts_no_process(monkeypatch):
-    monkeypatch.setattr(jobs, "LocalPool", lambda *_: pytest.fail("started processes"))
+    monkeypatch.setattr(shift, "LocalPool", lambda *_: pytest.fail("started processes"))
     assert list(run(square, [])) == []
 
 
@@ -132,3 +133,118 @@ def test_a_cluster_without_ray_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(ImportError, match=r"zero123\[cluster\]"):
         list(run(square, [1], 1, cluster="auto"))
+
+
+# Room for workers
+
+
+def threads(item):
+    import torch
+
+    return torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
+
+
+def test_a_worker_keeps_to_its_cores_and_the_parents_environment_stays(monkeypatch):
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    (outcome,) = run(threads, [1], Workers(1, threads=2))
+    assert outcome.result == (2, "2")
+    assert os.environ["OMP_NUM_THREADS"] == "5" and "OPENBLAS_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("workers", "expected"),
+    [
+        (Workers(), 8),
+        (Workers(threads=3), 2),
+        (Workers(threads=9), 1),
+        (Workers(memory=3_000), 3),
+        (Workers(memory=20_000), 1),
+    ],
+)
+def test_as_many_work_as_cores_and_memory_are_there_for(monkeypatch, workers, expected):
+    monkeypatch.setattr(local, "cores", lambda: range(8))
+    monkeypatch.setattr(local, "memory_to_spare", lambda: 10_000)
+    assert local.LocalPool(threads, workers).slots() == expected
+
+
+def test_memory_to_spare_is_less_than_there_is():
+    found = local.memory_to_spare()
+    assert found is None or 0 < found <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_more_workers_than_gpus_share_them(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert [local._gpu(slot) for slot in range(4)] == ["0", "1", "0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "own"),
+    [({}, False), ({"TMPDIR": "/scratch/" + "x" * 60}, True), ({"TMPDIR": "/" + "x" * 60, "RAY_TMPDIR": "/r"}, False)],
+)
+def test_sockets_of_a_cluster_of_this_machine_get_a_short_folder(monkeypatch, variables, own):
+    for name in ("TMPDIR", "RAY_TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert _short_folder() == ("/tmp/ray" if own else None)
+
+
+# The folder of a job
+
+
+def test_a_folder_goes_on_with_its_settings_only_and_names_those_that_changed(tmp_path):
+    with JobFolder(tmp_path, {"a": {"b": 1}, "c": [1, 2]}, "test", "thing") as folder:
+        folder.failed("x", "bad", 2)
+        (tmp_path / "result").mkdir()
+    with JobFolder(tmp_path, {"a": {"b": 1}, "c": (1, 2)}, "test", "thing") as folder:
+        assert folder.failures == {"x": {"thing": "x", "reason": "bad", "attempts": 2}}
+        folder.failed("x", "worse", 1)
+        assert folder.failures["x"]["attempts"] == 3
+    other = JobFolder(tmp_path, {"a": {"b": 2}, "c": [1, 2]}, "test", "thing")
+    with pytest.raises(ValueError, match=r"begun with other settings \(a.b: 1, now 2\)"):
+        other.__enter__()
+    with JobFolder(tmp_path, {"a": {"b": 1}, "c": [1, 2]}, "test", "thing") as folder:  # the refused one holds no lock
+        folder.succeeded("x")
+    assert not (tmp_path / "failures.jsonl").exists()
+
+
+def test_settings_that_made_nothing_bind_nobody_and_their_failures_are_forgotten(tmp_path):
+    with JobFolder(tmp_path, {"a": 1}, "test", "thing") as folder:
+        folder.failed("x", "bad", 1)
+    with JobFolder(tmp_path, {"a": 2}, "test", "thing") as folder:
+        assert folder.failures == {}
+    assert json.loads((tmp_path / "test.json").read_text()) == {"a": 2}
+
+
+def test_a_folder_has_one_run_at_a_time_which_sweeps_what_was_left(tmp_path):
+    left, kept = staging(tmp_path, "test", "x"), tmp_path / ".testify"
+    left.mkdir()
+    kept.mkdir()
+    with JobFolder(tmp_path, {}, "test", "thing"):
+        assert not left.exists() and kept.exists()
+        with pytest.raises(OSError, match="another run writes into this folder"):
+            JobFolder(tmp_path, {}, "test", "thing").__enter__()
+
+
+def test_a_failure_cut_short_by_a_crash_is_left_out(tmp_path):
+    (tmp_path / "failures.jsonl").write_text('{"thing": "x", "reason": "bad", "attempts": 1}\n{"thing": "y", "rea')
+    (tmp_path / "test.json").write_text("{}")
+    with JobFolder(tmp_path, {}, "test", "thing") as folder:
+        assert list(folder.failures) == ["x"]
+
+
+def test_damaged_settings_are_told_where_there_are_results(tmp_path):
+    (tmp_path / "result").mkdir()
+    (tmp_path / "test.json").write_text("{")
+    with pytest.raises(ValueError, match="damaged"):
+        JobFolder(tmp_path, {}, "test", "thing").__enter__()
+
+
+def test_differences_name_the_innermost_change():
+    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3, "d": 4}}) == [
+        "a.c: 2, now 3",
+        "a.d: null, now 4",
+    ]
+    assert differences({"a": [1]}, {"a": [1]}) == []

@@ -1,12 +1,15 @@
 """Objaverse through its package (here a fake one): what is chosen, fetched, skipped and attributed."""
 
 import csv
+import errno
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from zero123.data import objaverse_files
 from zero123.data.objaverse import Choice, choose, choose_xl, lvis_uids, read_uids
 from zero123.data.objaverse_files import download, write_list
 
@@ -110,11 +113,54 @@ def _uids(entries):
         (Choice(still=True), ["a1", "c3", "e5"]),
         (Choice(max_megabytes=5), ["a1", "c3", "e5"]),
         (Choice(max_faces=900), ["a1", "c3", "e5"]),
-        (Choice(licences=("by",), still=True, max_faces=899), []),
     ],
 )
 def test_filters_keep_what_they_say(fake, choice, expected):
     assert _uids(choose(choice)) == expected
+
+
+def test_filters_that_nothing_passes_are_told_with_the_licences_there_are(fake):
+    with pytest.raises(
+        ValueError, match="none of 5 objects passes the filters; their licences are by, by-nc, cc0, unk"
+    ):
+        choose(Choice(licences=("mit",)))
+
+
+def test_uids_that_are_not_there_are_passed_over_and_told(fake, caplog):
+    assert _uids(choose(Choice(), ["b2", "zz"])) == ["b2"]
+    assert [r.getMessage() for r in caplog.records] == ["Objaverse has no object zz: 1 of 2 uids passed over"]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError("Name or service not known"), r"annotations cannot be had: Name or service not known; is there a net"),
+        (EOFError("Compressed file ended"), r"a file of annotations in ~/\.objaverse is damaged"),
+    ],
+)
+def test_a_missing_network_and_a_damaged_store_are_told_in_one_line(fake, monkeypatch, error, message):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(fake, "load_annotations", fail, raising=False)
+    with pytest.raises(OSError, match=message) as caught:
+        choose(Choice())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_ends_the_download_and_what_is_there_is_kept(fake, tmp_path, monkeypatch):
+    entries, out = choose(Choice()), tmp_path / "out"
+    assert all(error is None for _, error in download(entries[:2], out))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(objaverse_files.os, "link", full)
+    monkeypatch.setattr(objaverse_files.shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space left on device; what is there is kept, the same command goes on"):
+        list(download(entries, out))
+    assert sorted(p.name for p in out.iterdir()) == ["a1.glb", "attribution.csv", "b2.glb"]
+    monkeypatch.undo()
 
 
 def test_a_limit_draws_by_the_seed_alone(fake):
@@ -200,3 +246,7 @@ def test_the_verb_lists_and_downloads_only_when_told_to(fake, tmp_path, capsys):
     assert run.exit_code == 0, run.output
     assert sorted(p.name for p in out.glob("*.glb")) == ["a1.glb", "e5.glb"]
     assert isinstance(write_list([], out), Path)
+    fake.gone = set(ANNOTATIONS)
+    run = CliRunner().invoke(app, ["objaverse", "-o", str(tmp_path / "none"), "--category", "mug", "--download"])
+    assert "0 objects" in run.output and "2 failed" in run.output
+    assert str(run.exception) == "nothing could be downloaded; see the lines above"

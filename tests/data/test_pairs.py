@@ -1,13 +1,18 @@
 """Training pairs: two views of one object, reproducible, weighted, and truthful in the mirror."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import trimesh
 
-from zero123.data.pairs import PairSampler, ViewCache
+from small_views import view_set
+from zero123.data.pairs import PairSampler
 from zero123.data.render.embree import render
 from zero123.data.render.light import Light
+from zero123.data.view_cache import CacheSettings, ViewCache
 from zero123.data.view_set import ViewSet, ViewSetError
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import OrbitPose
@@ -122,6 +127,79 @@ def test_caches_that_cannot_be_used_say_why(tmp_path):
     ViewSet(torch.ones(1, 4, 16, 16), camera).save(tmp_path / "views" / "a")
     with pytest.raises(ViewSetError, match="holds one view; a pair needs two"):
         ViewCache.build(tmp_path / "views", tmp_path / "cache", _encode)
+
+
+def _cached(tmp_path, objects=3, seed=0, **settings):
+    for index in range(objects):
+        view_set(seed + index, VIEWS, SIZE).save(tmp_path / "views" / f"object{index}")
+    own = CacheSettings(**settings)
+    return ViewCache.build(tmp_path / "views", tmp_path / "cache", _encode, own), own
+
+
+def test_a_cache_of_the_same_views_made_in_the_same_way_is_taken(tmp_path):
+    built, own = _cached(tmp_path, size=8, codec="a")
+    shutil.copytree(tmp_path / "views", tmp_path / "elsewhere")
+    for views in ("views", "elsewhere"):
+        opened = ViewCache.open_for(tmp_path / views, tmp_path / "cache", replace(own, share=0.5))
+        assert np.array_equal(opened.latents, built.latents)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"size": 16}, "size: 8 -> 16"),
+        ({"edges": "original"}, "edges: blended -> original"),
+        ({"first_views": 3}, "first_views: None -> 3"),
+        ({"codec": "b"}, "codec: a -> b"),
+    ],
+)
+def test_a_cache_made_otherwise_is_refused_in_one_line(tmp_path, change, says):
+    _, own = _cached(tmp_path, size=8, codec="a")
+    with pytest.raises(ViewSetError, match=rf"cached otherwise \({says}\); remove it to make it anew") as caught:
+        ViewCache.open_for(tmp_path / "views", tmp_path / "cache", replace(own, **change))
+    assert "\n" not in str(caught.value)
+
+
+def _one_more(views):
+    view_set(9, VIEWS, SIZE).save(views / "object9")
+
+
+def _one_less(views):
+    shutil.rmtree(views / "object1")
+
+
+def _another_render(views):
+    view_set(7, VIEWS, SIZE).save(views / "object0")
+
+
+def _a_view_less(views):
+    (views / "object1" / "004.png").unlink()
+
+
+@pytest.mark.parametrize("change", [_one_more, _one_less, _another_render, _a_view_less])
+def test_a_cache_of_other_views_is_refused(tmp_path, change):
+    _, own = _cached(tmp_path)
+    change(tmp_path / "views")
+    with pytest.raises(ViewSetError, match=r"cache: holds other views, or views cached otherwise .*views: "):
+        ViewCache.open_for(tmp_path / "views", tmp_path / "cache", own)
+
+
+def test_a_cache_of_an_older_version_is_taken_if_its_pictures_have_the_size(tmp_path):
+    _, own = _cached(tmp_path, size=8)
+    (tmp_path / "cache" / "about.json").unlink()
+    ViewCache.open_for(tmp_path / "views", tmp_path / "cache", replace(own, codec="b"))
+    with pytest.raises(ViewSetError, match="holds pictures of 8 pixels, not 16; remove it"):
+        ViewCache.open_for(tmp_path / "views", tmp_path / "cache", replace(own, size=16))
+    (tmp_path / "cache" / "about.json").write_text("{half")
+    with pytest.raises(ViewSetError, match=r"about\.json: cannot be read .*; remove .*cache to make it again"):
+        ViewCache.open_for(tmp_path / "views", tmp_path / "cache", own)
+
+
+def test_only_the_first_views_are_cached_where_that_is_asked(tmp_path):
+    few, _ = _cached(tmp_path / "few", first_views=2)
+    every, _ = _cached(tmp_path / "every", first_views=99)
+    assert few.first.tolist() == [0, 2, 4, 6] and every.first.tolist() == [0, 5, 10, 15]
+    assert np.array_equal(few.images[2:4], every.images[5:7])
 
 
 def test_objects_of_two_sizes_are_refused(tmp_path):

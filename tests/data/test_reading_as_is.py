@@ -12,9 +12,9 @@ from deterministic import agree, golden, rgba_picture
 from small_views import SIZE, view_set
 from zero123.data.formats.detect import open_source
 from zero123.data.formats.nerf import NerfScenes
-from zero123.data.pairs import CacheSettings, ViewCache
 from zero123.data.pictures import training_pictures
 from zero123.data.source_pairs import PairSettings, SourcePairs
+from zero123.data.view_cache import CacheSettings, ViewCache
 from zero123.data.view_files import ViewLevels
 from zero123.data.view_set import ViewSet, ViewSetError
 from zero123.geometry.camera import Camera

@@ -15,11 +15,11 @@ import torch
 import trimesh
 from filelock import FileLock
 
-from zero123.data import jobs
-from zero123.data.jobs import Halt, Workers
+from zero123 import jobs
 from zero123.data.render import batch
 from zero123.data.render.batch import CameraSettings, Machine, RenderSettings, Source, render_all, render_object
 from zero123.data.view_set import ViewSet
+from zero123.jobs import Halt, Workers
 
 SMALL = RenderSettings(CameraSettings(views=2), size=24, samples=1)
 
@@ -172,7 +172,7 @@ def test_other_settings_are_refused_and_named(tmp_path, box, in_process):
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path, box):
-    with FileLock(tmp_path / ".render.lock"), pytest.raises(OSError, match="another run renders into this folder"):
+    with FileLock(tmp_path / ".render.lock"), pytest.raises(OSError, match="another run writes into this folder"):
         list(render_all([Source("a", box)], tmp_path, SMALL))
 
 

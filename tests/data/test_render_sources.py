@@ -8,7 +8,7 @@ import trimesh
 from PIL import Image
 
 from zero123.data.render.batch import CameraSettings, RenderSettings, Source, render_object, sources_of
-from zero123.data.render.source import missing_textures
+from zero123.data.render.textures import texture_fault
 from zero123.meshes.load import MeshError
 
 SMALL = RenderSettings(CameraSettings(views=1), size=24, samples=1)
@@ -42,6 +42,8 @@ def test_one_name_for_two_objects_is_refused(tmp_path):
 def test_no_meshes_are_told(tmp_path):
     with pytest.raises(ValueError, match="no meshes found"):
         sources_of([tmp_path])
+    with pytest.raises(ValueError, match=r"x\.glb: no such file or folder"):
+        sources_of([tmp_path / "x.glb"])
 
 
 def test_fbx_is_sent_to_blender(tmp_path):
@@ -82,19 +84,22 @@ def _textured_obj(folder):
 
 def test_missing_textures_are_named_and_may_be_allowed(tmp_path):
     path = _textured_obj(tmp_path)
-    assert missing_textures(path) == ["skin.png"]
+    assert texture_fault(path) == "its texture skin.png is missing; put it there"
     with pytest.raises(MeshError, match=r"its texture skin.png is missing; put it there"):
         render_object(Source("a", path), SMALL)
     allowed = RenderSettings(CameraSettings(views=1), size=24, samples=1, need_textures=False)
     assert float(render_object(Source("a", path), allowed).images[:, 3].max()) == 1
     Image.new("RGB", (4, 4), (255, 0, 0)).save(tmp_path / "skin.png")
-    assert missing_textures(path) == []
+    assert texture_fault(path) is None
+    (tmp_path / "skin.png").write_text("no picture")
+    assert texture_fault(path) == "its texture skin.png is damaged, huge, or of a kind that is not read"
+    assert texture_fault(path, decode=False) is None
     (tmp_path / "a.mtl").unlink()
-    assert missing_textures(path) == ["a.mtl"]
+    assert texture_fault(path) == "its materials a.mtl are missing; put the file there"
 
 
 def test_pictures_of_a_gltf_are_looked_for_by_their_names(tmp_path):
     images = [{"uri": "there%20is.png"}, {"uri": "gone.png"}, {"uri": "data:image/png;base64,"}, {"bufferView": 0}]
     (tmp_path / "there is.png").touch()
     (tmp_path / "a.gltf").write_text(json.dumps({"images": images}))
-    assert missing_textures(tmp_path / "a.gltf") == ["gone.png"]
+    assert texture_fault(tmp_path / "a.gltf") == "its texture gone.png is missing; put it there"

@@ -1,5 +1,6 @@
 """Shards: the same bytes every time, back to the same files, resumed where a run stopped, and honest when damaged."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -16,8 +17,9 @@ from zero123.data.broken import TooManyBroken
 from zero123.data.formats.detect import open_source
 from zero123.data.shards import writer
 from zero123.data.shards.index import ShardIndex
+from zero123.data.shards.lane import Lane, OpenShard, buffered, training_shards
 from zero123.data.shards.reader import faults, index_tars
-from zero123.data.shards.stream import PairStream, StreamSettings, shuffled
+from zero123.data.shards.stream import PairStream, StreamedPairs, StreamSettings
 from zero123.data.shards.tar import key_of, name_of
 from zero123.data.shards.unshard import unshard
 from zero123.data.shards.writer import ShardSettings, shard_views
@@ -287,26 +289,122 @@ def test_readers_share_no_object_and_leave_none_out(views, shards):
 
 
 @pytest.mark.parametrize(
-    ("kind", "lost"), [("cut short", {3, 4, 5}), ("missing", {3, 4, 5}), ("bad header", {4, 5}), ("bad picture", {3})]
+    ("kind", "lost"), [("cut short", {3, 4, 5}), ("missing", {3, 4, 5}), ("bad header", {4}), ("bad picture", {3})]
 )
 def test_a_stream_skips_what_a_damaged_shard_lost_and_counts_it(views, shards, kind, lost):
     damage(shards, kind)
     dataset = PairStream(shards, 1, PairSettings(size=SIZE, share=0.3, first_views=2), StreamSettings(buffer=4))
     met = set(names_of(views, taken(dataset, 40)))
     named = {f"object0{k}" for k in lost}
-    assert set(dataset.broken.reasons) == named
+    assert set(dataset.broken.reasons) == {f"{shards}/{name}" for name in named}
+    assert all("shard-000001.tar: " in reason for reason in dataset.broken.reasons.values())
     assert met >= set(open_source(views).names) - named
     with pytest.raises(TooManyBroken):
         taken(stream(shards, share=0.01), 40)
 
 
-def test_the_buffer_shuffles_without_loss():
-    mixed = list(shuffled(iter(range(100)), 16, np.random.default_rng(0)))
+def test_the_buffer_shuffles_without_loss_and_never_holds_more_than_its_size():
+    mixed = buffered(100, 16, np.random.default_rng(0)).tolist()
     assert sorted(mixed) == list(range(100)) and mixed != list(range(100))
-    assert (
-        list(shuffled(iter(range(3)), 16, np.random.default_rng(0))) != []
-        and list(shuffled(iter(()), 16, np.random.default_rng(0))) == []
-    )
+    assert all(read < 16 + given for given, read in enumerate(mixed))
+    assert sorted(buffered(3, 16, np.random.default_rng(0))) == [0, 1, 2]
+    assert buffered(5, 1, np.random.default_rng(0)).tolist() == [0, 1, 2, 3, 4]
+    assert buffered(0, 16, np.random.default_rng(0)).tolist() == []
+
+
+def lane_of(shards, which, buffer=3, seen=None):
+    def keep(opened, place, epoch):
+        if seen is not None:
+            seen.append((epoch, opened.shard.shard.name, place))
+        return opened.shard.shard.objects[place]
+
+    return Lane(training_shards([shards]), which, 0, buffer, keep)
+
+
+def test_a_lane_reads_each_of_its_shards_once_an_epoch_front_to_end_and_holds_no_more_than_its_buffer(shards):
+    seen = []
+    lane = lane_of(shards, (1, 2), seen=seen)
+    for number in range(3 * OBJECTS):
+        lane.get(number)
+        assert lane.held <= 3
+    whole = [step for step in seen if step[0] < 3]
+    assert len(set(whole)) == len(whole)  # nothing twice
+    order = list(dict.fromkeys((epoch, name) for epoch, name, _ in whole))
+    assert whole == [(epoch, name, place) for epoch, name in order for place in range(3 if "3" not in name else 1)]
+
+
+def test_lanes_share_no_object_in_an_epoch_and_leave_none_out(views, shards):
+    for lanes in (1, 2, 3, 4):
+        given = {0: [], 1: []}
+        for which in range(lanes):
+            epochs = []
+            lane = lane_of(shards, (which, lanes), seen=epochs)
+            for number in range(2 * OBJECTS):
+                name, (epoch, _) = lane.get(number), lane._located(number)
+                given.setdefault(epoch, []).append(name)
+        for epoch in (0, 1):
+            assert sorted(given[epoch]) == list(open_source(views).names)
+
+
+def streamed(shards, lanes=1, share=0.3, **options):
+    pairs = StreamedPairs([shards], lambda p, _: p, PairSettings(size=SIZE, share=share), buffer=4, **options)
+    pairs.deal(lanes)
+    return pairs
+
+
+@pytest.mark.parametrize("kind", [None, "missing", "bad header", "bad picture"])
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_a_batch_is_the_same_whatever_was_read_before_also_beside_damage(shards, kind, lanes):
+    if kind is not None:
+        damage(shards, kind)
+    straight, by_turns = streamed(shards, lanes), [streamed(shards, lanes, threads=2) for _ in range(2)]
+    batches = [straight.batch(step, 2) for step in range(16)]
+    for step, batch in enumerate(batches):  # two processes, and one that begins here
+        for again in (by_turns[step % 2].batch(step, 2), streamed(shards, lanes).batch(step, 2)):
+            assert torch.equal(again.photo, batch.photo) and torch.equal(again.latent, batch.latent)
+            assert torch.equal(again.relative.azimuth, batch.relative.azimuth)
+    assert torch.equal(straight.batch(3, 2).photo, batches[3].photo)  # going back is allowed
+    assert len(straight.broken) == {None: 0, "missing": 3}.get(kind, 1)
+    assert not any(torch.equal(a.photo, b.photo) for a, b in itertools.pairwise(batches))
+
+
+def test_going_on_reads_only_what_is_still_to_be_given(shards, monkeypatch):
+    read = []
+    files = OpenShard.files
+    monkeypatch.setattr(OpenShard, "files", lambda self, place: (read.append(place), files(self, place))[1])
+    streamed(shards).batch(400, 2)  # after 80 epochs
+    assert len(read) <= 2 + 4
+
+
+def test_several_folders_are_one_stream(views, shards, tmp_path):
+    view_set(50, 3).save(tmp_path / "more" / "another")
+    shard_views(open_source(tmp_path / "more"), tmp_path / "other")
+    pairs = StreamedPairs([shards, tmp_path / "other"], lambda p, _: p, PairSettings(size=SIZE), buffer=4)
+    photos = pairs.batch(0, OBJECTS + 1).photo
+    assert len({photo.numpy().tobytes() for photo in photos}) == OBJECTS + 1
+    pairs.deal(99)  # no more lanes than shards
+    assert len(pairs._lanes) == 5
+
+
+def test_objects_for_validation_are_not_streamed(views, tmp_path):
+    import shutil
+
+    release = shutil.copytree(views, tmp_path / "release")
+    (release / "valid_paths.json").write_text(json.dumps([f"object{k:02d}" for k in (5, 1, 0, 9)]))
+    shard_views(open_source(release), tmp_path / "shards", THREE)  # the second shard is for validation alone
+    met = names_of(views, streamed(tmp_path / "shards").batch(0, 9).photo)
+    assert set(met) == {"object05", "object01", "object00"}
+
+
+def test_a_stream_of_broken_objects_ends(shards):
+    for path in shards.glob("*.tar"):
+        path.unlink()
+    with pytest.raises(TooManyBroken, match="4 of 10 objects are broken"):
+        streamed(shards).batch(0, 8)
+    with pytest.raises(ViewSetError, match="no object is left to train on: 10 of 10 objects skipped"):
+        streamed(shards, share=1.0).batch(0, 1)
+    with pytest.raises(ValueError, match="buffer must be over 0"):
+        StreamedPairs([shards], lambda p, _: p, buffer=0)
 
 
 def test_tars_made_elsewhere_get_an_index(views, shards, tmp_path):

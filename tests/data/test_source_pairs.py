@@ -10,9 +10,9 @@ from small_views import SIZE, filled, view_set
 from zero123.data.broken import BrokenItems, TooManyBroken
 from zero123.data.draws import ObjectDraws
 from zero123.data.formats.detect import open_source
-from zero123.data.pairs import ViewCache
 from zero123.data.pictures import training_pictures
 from zero123.data.source_pairs import PairSettings, SourcePairs
+from zero123.data.view_cache import ViewCache
 from zero123.geometry.orbit import OrbitPose
 
 OBJECTS, VIEWS = 12, 5
@@ -185,7 +185,7 @@ def test_more_than_the_share_of_broken_objects_stops_the_run_with_their_names(tm
 
 
 def test_a_cache_skips_and_notes_what_is_broken(tmp_path):
-    from zero123.data.pairs import CacheSettings
+    from zero123.data.view_cache import CacheSettings
 
     filled(tmp_path / "views", 4, 2)
     (tmp_path / "views" / "object01" / "000.npy").unlink()

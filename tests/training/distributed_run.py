@@ -6,6 +6,7 @@ A job has the run's "folder", its "settings" beside `SETTINGS`, and "die": the p
 import json
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tiny_model import tiny_cache, tiny_view_model
 from zero123.data.pairs import PairSampler
+from zero123.models.lora import save_lora
 from zero123.models.pretrained import save_model
 from zero123.training.objective import Objective, ObjectiveSettings
 from zero123.training.show import SampleSheet
@@ -32,6 +34,15 @@ SETTINGS = TrainSettings(
     sample_every=0,
     objective=ObjectiveSettings(drop=0.2, elevation_weight=0.1, elevation_jitter=0.05),
 )
+
+
+def launch(*jobs, processes=2):
+    """The jobs in processes of their own, under torchrun."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    return subprocess.run(
+        [*command, __file__, json.dumps(jobs)], capture_output=True, text=True, env=environment, timeout=280
+    )
 
 
 class Dying:
@@ -63,7 +74,10 @@ def run(folder, settings=None, die=None):
     show = SampleSheet(sampler, 2, steps=2) if chosen.sample_every else None
     model = train(model, pairs, folder, chosen, show, validate=held_out_loss)
     if int(os.environ.get("RANK", 0)) == 0:
-        save_model(model, Path(folder) / "model")
+        if chosen.lora:
+            save_lora(model, Path(folder) / "lora.safetensors")
+        else:
+            save_model(model, Path(folder) / "model")
     return model
 
 

@@ -1,41 +1,28 @@
 """Two processes make the steps one makes, with copied and with sharded parameters; one killed, nothing is lost."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import distributed_run
 import pytest
 import torch
 from accelerate import Accelerator
+from distributed_run import launch
 from safetensors.torch import load_file
 
 from tiny_model import tiny_cache, tiny_view_model
 from zero123.data.pairs import PairBatch, PairSampler
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.models.pretrained import load_model
+from zero123.training.checkpoints import checkpoints
 from zero123.training.objective import Draws, Objective
 from zero123.training.resumption import plan, share_of
-from zero123.training.state import checkpoints
 from zero123.training.trainer import TrainSettings
 
 pytestmark = pytest.mark.slow
 
 ONE_STEP = {"steps": 1, "clip": 1e9, "warmup": 0, "decay": 0}
 MEASURED = ("seconds", "pairs_per_second", "share_of_peak", "memory_gb")
-
-
-def launch(*jobs, processes=2):
-    """The script's jobs under torchrun."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    script = Path(distributed_run.__file__)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    return subprocess.run(
-        [*command, str(script), json.dumps(jobs)], capture_output=True, text=True, env=environment, timeout=280
-    )
 
 
 def lines(folder):
@@ -167,7 +154,7 @@ def test_batches_that_cannot_be_shared_are_refused(runs, tmp_path):
     with pytest.raises(ValueError, match=r"takes 2 batches a step, which 3 processes cannot share .* out of 1, 2, or"):
         plan(folder / "ddp", TrainSettings(), 3)
     assert plan(folder / "ddp", TrainSettings(accumulate=1), 1)["share"] == 2
-    assert plan(tmp_path, TrainSettings(accumulate=3), 5) == {"checkpoint": None, "share": 3}
+    assert plan(tmp_path, TrainSettings(accumulate=3), 5) == {"checkpoint": None, "share": 3, "lanes": 5}
     assert [share_of(8, n) for n in (1, 2, 4, 8)] == [8, 4, 2, 1]
 
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from zero123.training.checkpoints import checkpoints
 from zero123.training.eight_bit import AdamW8bit, code, quantised, restored
-from zero123.training.state import Ema, checkpoints, load_state, save_state
+from zero123.training.state import Ema, load_state, save_state
 
 
 @pytest.mark.parametrize("signed", [True, False])

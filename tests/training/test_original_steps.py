@@ -15,7 +15,7 @@ from zero123.models.pretrained import load_model
 from zero123.presets import ORIGINAL_TRAINING
 from zero123.training import trainer
 from zero123.training.objective import Draws, Objective
-from zero123.training.preparation import averaged_names, prepare
+from zero123.training.preparation import averaged_names, optimiser_of, prepare
 from zero123.training.state import Ema
 
 SETTINGS = replace(ORIGINAL_TRAINING, batch=4)
@@ -57,7 +57,7 @@ def run(tmp_path_factory):
     trainer._suit_cpu(model)
     prepare(model, SETTINGS)
     accelerator = Accelerator(mixed_precision="no", cpu=True)
-    optimiser = trainer._optimiser(model, SETTINGS)
+    optimiser = optimiser_of(model, SETTINGS)
     objective, optimiser = accelerator.prepare(Objective(model, SETTINGS.objective), optimiser)
     ema, reports, rates = Ema(model, SETTINGS.ema, averaged_names(model, SETTINGS)), [], []
     before = {name: p.detach().clone() for name, p in model.named_parameters()}

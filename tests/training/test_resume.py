@@ -18,8 +18,8 @@ from tiny_model import tiny_cache, tiny_view_model
 from zero123.data.pairs import PairSampler
 from zero123.run_log import alone_in
 from zero123.training import trainer
+from zero123.training.checkpoints import checkpoints, newest_whole
 from zero123.training.parallel import accelerator_for
-from zero123.training.state import checkpoints, newest_whole
 from zero123.training.trainer import train
 
 MEASURED = ("seconds", "pairs_per_second", "share_of_peak", "memory_gb")

@@ -21,6 +21,8 @@ def test_the_original_preset_has_the_originals_values():
     assert (own.batch * 8, own.accumulate, own.precision, own.clip) == (1536, 1, "no", math.inf)
     assert (own.save_every, own.sample_every, own.freeze_encoders, own.seed) == (5000, 500, True, 42)
     assert (own.sample_steps, own.sample_scales, own.sample_count) == (200, (1.0, 3.0), 32)
+    assert (own.keep_best, own.validate_every, own.sample_first) == (3, 5000, True)
+    assert (own.data.reading, own.data.first_views) == ("random", 0)  # the paper's 12 views, not its configuration's 4
     assert own.optimiser == "adamw" and own.weight_decay == 0.01 and not own.lora and not own.power_averages
 
 
@@ -44,6 +46,9 @@ def test_minis_preset_is_what_running_runs_were_started_with():
         ("optimiser=adamw_8bit", "optimiser", "adamw_8bit"),
         ("objective.drop=0.1", "objective.drop", 0.1),
         ("weighting=min_snr_5", "objective.weighting", "min_snr_5"),
+        ("reading=stream", "data.reading", "stream"),
+        ("data.first_views=4", "data.first_views", 4),
+        ("broken_share=0.05", "data.broken_share", 0.05),
         ("times = logit_normal", "objective.times", "logit_normal"),
     ],
 )
@@ -79,6 +84,22 @@ def test_what_only_goes_together_is_changed_together():
         ("clip=0", "clip must be over 0"),
         ("drop=0.5", "drop must be in 0 to 1/3"),
         ("views=5", "batch must be a multiple of views"),
+        ("seed=-1", "seed must be in 0 to"),
+        ("learning_rate=inf", "learning_rate must be finite"),
+        ("weight_decay=inf", "weight_decay must be finite"),
+        ("steps=1e5", "steps=1e5: must be a whole number, got '1e5'"),
+        ("sample_scales=a,b", "sample_scales=a,b: must be a number, got 'a'"),
+        ("sample_scales=", "sample_scales must name a guidance"),
+        ("keep_best=3", "keep_best=3 needs a validation loss: set validate_every"),
+        ("elevation_weight=-1", "elevation_weight must be at least 0 and finite"),
+        ("noise_power=inf", "noise_power must be over 0 and finite"),
+        ("logit_mean=inf", "logit_mean must be finite"),
+        ("reading=tape", "reading must be one of random, stream, got 'tape'"),
+        ("first_views=1", "first_views must be at least 2, or 0 for all views"),
+        ("broken_share=1.5", "broken_share must be in 0 to 1"),
+        ("threads=-1", "buffer must be at least 1 and threads at least 0"),
+        ("data=4", "there is no setting 'data'"),
+        ("=4", "there is no setting ''"),
     ],
 )
 def test_mistakes_are_named_in_one_line(change, message):
@@ -99,8 +120,14 @@ def test_a_run_remembers_its_settings_and_says_what_differs(tmp_path):
     assert differences(tmp_path, MINI_TRAINING) == []  # a new run
     RunLog(tmp_path, asdict(ORIGINAL_TRAINING))
     assert differences(tmp_path, ORIGINAL_TRAINING) == []
-    other = changed(ORIGINAL_TRAINING, ["learning_rate=5e-5", "drop=0.1", "log_every=7", "steps=300000"])
-    assert differences(tmp_path, other) == ["learning_rate: 0.0001 -> 5e-05", "objective.drop: 0.05 -> 0.1"]
+    harmless = ["log_every=7", "steps=300000", "keep_best=1", "sample_first=false", "broken_share=0.5", "threads=0"]
+    assert differences(tmp_path, changed(ORIGINAL_TRAINING, harmless)) == []
+    other = changed(ORIGINAL_TRAINING, ["learning_rate=5e-5", "drop=0.1", "reading=stream", *harmless])
+    assert differences(tmp_path, other) == [
+        "learning_rate: 0.0001 -> 5e-05",
+        "objective.drop: 0.05 -> 0.1",
+        "data.reading: random -> stream",
+    ]
 
 
 def test_another_number_of_steps_matters_where_the_rate_falls_at_the_end(tmp_path):

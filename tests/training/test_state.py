@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from deterministic import GOLDEN, agree, normal
-from zero123.training.state import Ema, checkpoints, load_notes, load_state, save_state
+from zero123.training.checkpoints import by_loss, checkpoints, load_notes
+from zero123.training.state import Ema, load_state, save_state
 
 
 def test_the_average_equals_the_originals():
@@ -64,6 +65,18 @@ def test_the_newest_are_kept(tmp_path):
     for step in (5, 10, 100_000):
         save_state(tmp_path, step, *state, keep=2)
     assert [p.name for p in checkpoints(tmp_path)] == ["step-00000010", "step-00100000"]
+
+
+def test_the_best_are_kept_beside_the_newest(tmp_path):
+    state = _trained()
+    losses = [0.5, 0.2, 0.4, None, 0.3, float("nan"), 0.9, 0.8]
+    for step, loss in enumerate(losses, 1):
+        save_state(tmp_path, step, *state, keep=2, best=2, notes={"validation": loss})
+    assert [p.name[-1] for p in checkpoints(tmp_path)] == ["2", "5", "7", "8"]
+    assert [p.name[-1] for p in by_loss(tmp_path)] == ["2", "5", "8", "7"]
+    (tmp_path / "step-00000005" / "state.json").write_text("{half")
+    save_state(tmp_path, 9, *state, keep=2, best=2, notes={"validation": 0.25})
+    assert [p.name[-1] for p in checkpoints(tmp_path)] == ["2", "8", "9"]  # one that cannot be read is no best
 
 
 def test_a_failed_save_leaves_nothing(tmp_path, monkeypatch):

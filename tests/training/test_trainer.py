@@ -14,7 +14,9 @@ from deterministic import GOLDEN, agree
 from tiny_model import tiny_cache, tiny_view_model
 from zero123.data.pairs import PairSampler
 from zero123.training import trainer
+from zero123.training.checkpoints import checkpoints, load_notes
 from zero123.training.objective import Objective, ObjectiveSettings
+from zero123.training.preparation import optimiser_of
 from zero123.training.tracking import Meter
 from zero123.training.trainer import NotFinite, TrainSettings, learning_rate_factor, train
 
@@ -105,7 +107,7 @@ def test_the_rate_falls_to_nothing_along_half_a_cosine():
 
 def test_the_pose_conditioning_learns_ten_times_faster():
     model = tiny_view_model()
-    rest, pose = trainer._optimiser(model, TrainSettings()).param_groups
+    rest, pose = optimiser_of(model, TrainSettings()).param_groups
     assert rest["lr"] == 1e-4 and pose["lr"] == pytest.approx(1e-3)
     assert {id(p) for p in pose["params"]} == {id(p) for p in model.pose_conditioning.parameters()}
     trained = {id(p) for p in model.parameters() if p.requires_grad}
@@ -144,6 +146,38 @@ def test_accumulated_batches_give_the_mean_gradient():
     (first, _), (second, _) = (_change(model, settings, step) for step in (0, 1))
     both, _ = _change(model, replace(settings, accumulate=2))
     torch.testing.assert_close(both, (first + second) / 2, atol=1e-6, rtol=1e-3)
+
+
+@pytest.mark.parametrize("save_every", [100, 2])
+def test_checkpoints_with_the_lowest_validation_losses_are_kept_also_after_a_resumption(tmp_path, save_every):
+    losses = {2: 0.5, 4: 0.1, 6: 0.3, 8: 0.4, 10: 0.2, 12: 0.6}
+    seen = []
+
+    def validate(model):
+        seen.append(2 + 2 * len(seen))
+        return losses[seen[-1]]
+
+    settings = replace(PLAIN, validate_every=2, keep_best=2, save_every=save_every, log_every=100)
+    for steps in (6, 12):
+        model = tiny_view_model()
+        train(model, _sampler(model), tmp_path, replace(settings, steps=steps), validate=validate)
+    kept = {int(path.name[-2:]): load_notes(path)["validation"] for path in checkpoints(tmp_path / "checkpoints")}
+    assert kept == {step: losses[step] for step in (4, 10, 12)}
+
+
+def test_pictures_before_the_first_step_are_of_the_model_as_it_came_and_only_in_a_new_run(tmp_path):
+    shown = []
+    settings = replace(PLAIN, sample_every=2, sample_first=True)
+    for steps in (2, 4):
+        model = tiny_view_model()
+        before = [p.clone() for p in model.parameters()]
+
+        def show(model, step, folder, before=before):
+            same = all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+            shown.append((step, same))
+
+        train(model, _sampler(model), tmp_path, replace(settings, steps=steps), show)
+    assert shown == [(0, True), (2, False), (4, False)]
 
 
 def test_a_step_that_is_not_a_number_is_left_out(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -12,16 +12,15 @@ import typer
 
 from zero123.cli import datasets
 from zero123.cli.console import bar, say
-from zero123.cli.options import grouped
+from zero123.cli.options import WorkerOptions, grouped
 
 if TYPE_CHECKING:
-    from zero123.data.jobs import Workers
     from zero123.data.render.batch import CameraSettings, Machine, RenderSettings, Source
 
 app = typer.Typer(help="Render objects and prepare them for training.")
 datasets.register(app)
 
-Views = Annotated[int, typer.Option(min=1, max=1000, help="Pictures of each object.")]
+Views = Annotated[int, typer.Option(min=1, max=1000, help="Pictures of each object; rings and list say it themselves.")]
 Size = Annotated[int, typer.Option(min=16, max=4096, help="Side of the pictures, pixels.")]
 Seed = Annotated[int, typer.Option(help="Decides cameras and lights.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder that receives a view set per object.")]
@@ -32,8 +31,13 @@ class CameraOptions:
     """Where the cameras stand."""
 
     sampler: Annotated[
-        str, typer.Option(help="band (between two elevations), sphere, original (as Zero-1-to-3), rings or list.")
-    ] = "band"
+        str | None,
+        typer.Option(
+            help="band (between two elevations), sphere, original (as Zero-1-to-3: uniform in a cube, normalised), "
+            "rings, or list. [default: band, or list with --camera-list]",
+            show_default=False,
+        ),
+    ] = None
     elevation_deg: Annotated[tuple[float, float], typer.Option(help="Lowest and highest camera of band.")] = (-17, 72)
     radius: Annotated[tuple[float, float], typer.Option(help="Nearest and farthest camera, world units.")] = (1.5, 2.2)
     rings_deg: Annotated[str, typer.Option(help="Elevations of rings, with commas.")] = "-10,20,50"
@@ -41,7 +45,7 @@ class CameraOptions:
     camera_list: Annotated[
         Path | None,
         typer.Option(
-            help="JSON file of the cameras of list: azimuth_deg, elevation_deg, radius of each, or world_from_camera.",
+            help="JSON file of cameras: azimuth_deg, elevation_deg, radius of each, or world_from_camera.",
             show_default=False,
         ),
     ] = None
@@ -55,10 +59,11 @@ class CameraOptions:
             heights = tuple(float(part) for part in self.rings_deg.split(","))
         except ValueError:
             raise ValueError(f"--rings-deg takes numbers with commas between them, got {self.rings_deg!r}") from None
-        if (self.sampler == "list") != (self.camera_list is not None):
+        sampler = self.sampler or ("band" if self.camera_list is None else "list")
+        if (sampler == "list") != (self.camera_list is not None):
             raise ValueError("--sampler list and --camera-list FILE go together")
         return CameraSettings(
-            sampler=cast(Any, self.sampler),  # checked there
+            sampler=cast(Any, sampler),  # checked there
             views=views,
             elevation_deg=self.elevation_deg,
             radius=self.radius,
@@ -73,13 +78,20 @@ class RendererOptions:
     """What renders, and how it looks."""
 
     renderer: Annotated[str, typer.Option(help="embree (fast) or blender (Cycles; also reads FBX).")] = "embree"
-    light: Annotated[str, typer.Option(help="studio, or original: one wide area light, blender only.")] = "studio"
-    cycles_samples: Annotated[int, typer.Option(min=1, help="Paths per pixel of blender.")] = 128
-    filter_width: Annotated[float, typer.Option(help="Of blender, pixels; 0.01 as the original, 1.5 smooth.")] = 0.01
-    denoise: Annotated[bool, typer.Option(help="Of blender.")] = True
-    view_transform: Annotated[str, typer.Option(help="Of blender: Standard, Filmic or AgX.")] = "Standard"
+    light: Annotated[str, typer.Option(help="studio, or original: a bulb and a wide lamp, blender only.")] = "studio"
+    cycles_samples: Annotated[int, typer.Option(min=1, help="Of blender: paths per pixel.")] = 128
+    filter_width: Annotated[
+        float, typer.Option(help="Of blender: of the pixel filter, pixels; 0.01 as the original, 1.5 smooth.")
+    ] = 0.01
+    denoise: Annotated[bool, typer.Option(help="Of blender: clean pictures of noise.")] = True
+    view_transform: Annotated[str, typer.Option(help="Of blender: Standard, Filmic (as the original) or AgX.")] = (
+        "Standard"
+    )
     allow_missing_textures: Annotated[
-        bool, typer.Option("--allow-missing-textures", help="Render such objects grey; otherwise they fail.")
+        bool,
+        typer.Option(
+            "--allow-missing-textures", help="Render objects whose textures are lost grey; otherwise they fail."
+        ),
     ] = False
     blender: Annotated[
         str | None,
@@ -107,37 +119,11 @@ class RendererOptions:
             seed=seed,
         )
 
-    def machine(self) -> Machine:
+    def machine(self, threads: int) -> Machine:
         """Where Blender is."""
         from zero123.data.render.batch import Machine
 
-        return Machine(self.blender, cast(Any, self.device))
-
-
-@dataclass(frozen=True)
-class WorkerOptions:
-    """Who works."""
-
-    processes: Annotated[
-        int | None, typer.Option(min=1, help="[default: one per core, or per GPU]", show_default=False)
-    ] = None
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            help="Address of a Ray cluster, or auto; --out must be shared by its machines. [default: this machine]",
-            show_default=False,
-        ),
-    ] = None
-    time_limit: Annotated[
-        float | None, typer.Option(help="Seconds an object may take. [default: no limit]", show_default=False)
-    ] = None
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed in earlier runs.")] = False
-
-    def workers(self, device: str) -> Workers:
-        """The same, checked."""
-        from zero123.data.jobs import Workers
-
-        return Workers(self.processes, device != "cpu", self.time_limit)
+        return Machine(self.blender, cast(Any, self.device), threads)
 
 
 @app.command()
@@ -152,11 +138,14 @@ def render(
     size: Size = 256,
     seed: Seed = 0,
 ) -> None:
-    """Render meshes to view sets; objects that are there already are skipped."""
+    """Render meshes to view sets; objects that are there already are skipped, so that a stopped run goes on.
+
+    Objects that fail are listed in OUT/failures.jsonl; the exit code is 2 only where none could be rendered.
+    """
     from zero123.data.render.batch import sources_of
 
     settings = renderer.settings(cameras.settings(views), size, seed)
-    _render(sources_of(meshes), out, settings, renderer.machine(), workers)
+    _render(sources_of(meshes), out, settings, renderer.machine(workers.threads), workers)
 
 
 @app.command()
@@ -176,7 +165,9 @@ def procedural(
     from zero123.data.render.batch import Source
 
     sources = [Source(f"procedural-{first + k:07d}", None, first + k) for k in range(count)]
-    _render(sources, out, renderer.settings(cameras.settings(views), size, seed), renderer.machine(), workers)
+    _render(
+        sources, out, renderer.settings(cameras.settings(views), size, seed), renderer.machine(workers.threads), workers
+    )
 
 
 @app.command()
@@ -218,8 +209,11 @@ def objaverse(
     if not get:
         say("nothing downloaded; --download fetches them")
         return
-    done = _follow((error for _, error in download(entries, out, processes)), len(entries), "downloading")
-    say(f"{done} objects in {out}, with attribution.csv")
+    there = sum(entry.file(out).is_file() for entry in entries)
+    done = _follow((error for _, error in download(entries, out, processes)), len(entries), "downloading", there)
+    say(f"{done} objects in {out}, with attribution.csv, {len(entries) - done} failed")
+    if entries and not done:
+        raise ValueError("nothing could be downloaded; see the lines above")
 
 
 def _render(
@@ -227,16 +221,17 @@ def _render(
 ) -> None:
     from zero123.data.render.batch import render_all
 
+    there = sum((out / source.name).is_dir() for source in sources)
     results = render_all(
         sources,
         out,
         settings,
-        workers.workers(machine.device),
+        replace(workers.workers(), gpus=machine.device != "cpu"),
         workers.cluster,
         machine=machine,
         retry_failed=workers.retry_failed,
     )
-    done = _follow((failure for _, failure in results), len(sources), "rendering")
+    done = _follow((failure for _, failure in results), len(sources), "rendering", there)
     left = len(sources) - done
     say(f"{done} objects in {out}, {left} failed" + (f" ({out}/failures.jsonl says why)" if left else ""))
     if not done:
@@ -249,18 +244,21 @@ _SHOWN = 20
 _MINUTE = 60.0
 
 
-def _follow(failures: Iterator[str | None], total: int, verb: str) -> int:
+def _follow(failures: Iterator[str | None], total: int, verb: str, there: int) -> int:
     """Show how a long job goes, with the time left: a bar on a terminal, a line a minute in a log.
 
     Args:
         failures: None or a line for each item when it is done.
         total: items.
         verb: what is done to them.
+        there: items that are there already; they come first and take no time.
 
     Returns:
         How many did not fail.
     """
     done, failed, start, told = 0, 0, time.monotonic(), time.monotonic()
+    if there:
+        say(f"{there} of {total} objects are there already")
     with bar(f"{verb} {total} objects") as update:
         for done, failure in enumerate(failures, start=1):
             if failure:
@@ -271,7 +269,7 @@ def _follow(failures: Iterator[str | None], total: int, verb: str) -> int:
             now = time.monotonic()
             if now - told > _MINUTE:
                 told = now
-                left = (total - done) * (now - start) / done / _MINUTE
+                left = (total - done) * (now - start) / max(1, done - there) / _MINUTE
                 say(f"{done} of {total} objects, {failed} failed, {left:.0f} minutes left")
     if failed > _SHOWN:
         say(f"... and {failed - _SHOWN} more failed")

@@ -64,8 +64,12 @@ def check(
     from zero123.data.check import CheckSettings
     from zero123.data.check import check as look
     from zero123.data.silhouettes import Frame
-    from zero123.files import atomic_path
+    from zero123.files import atomic_path, writable_folder
 
+    if report is not None:
+        writable_folder(report.parent)
+        if report.is_dir():
+            raise ValueError(f"cannot write {report}: it is a folder")
     if frame not in get_args(Frame):
         raise ValueError(f"frame must be one of {', '.join(get_args(Frame))}, got {frame!r}")
     source = _opened(views)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def split_before(out: Path, settings: TrainSettings) -> TrainSettings | None:
     """The settings split into batches as they were when the run in `out` was started; None of a new run."""
-    from zero123.training.state import checkpoints
+    from zero123.training.checkpoints import checkpoints
 
     if not checkpoints(out / "checkpoints"):
         return None

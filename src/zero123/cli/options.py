@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 import typer
 
 if TYPE_CHECKING:
+    from zero123.batch.settings import ModelChoice
     from zero123.diffusion.sampling import SamplingSettings
     from zero123.geometry.orbit import OrbitPose
+    from zero123.jobs import Workers
     from zero123.pipeline import NovelViews
 
 
@@ -44,9 +46,9 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
     return flat
 
 
-def _open(text: str, default: str, *names: str) -> Any:
+def _open(text: str, default: str, *names: str, **limits: Any) -> Any:
     """An option that may be left open; `default` says what then happens."""
-    return typer.Option(*names, help=f"{text} [default: {default}]", show_default=False)
+    return typer.Option(*names, help=f"{text} [default: {default}]", show_default=False, **limits)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,18 @@ class RunOptions:
             offload=self.offload,
             compiled=self.compiled,
             lora=self.lora,
+        )
+
+    def choice(self) -> ModelChoice:
+        """The same for those who load it later, in other processes.
+
+        Raises:
+            ValueError: no such dtype.
+        """
+        from zero123.batch.settings import ModelChoice
+
+        return ModelChoice(
+            self.model, self.lora, self.int8, self.dtype, self.device, self.max_memory, self.offload, self.compiled
         )
 
 
@@ -146,3 +160,28 @@ class PhotoOptions:
         from zero123.reconstruction.from_photo import source_at
 
         return None if self.photo_elevation_deg is None else source_at(self.photo_elevation_deg)
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Who works on many items."""
+
+    processes: Annotated[
+        int | None, _open("Processes.", "one per GPU, or as many as there are cores and memory for", min=1)
+    ] = None
+    threads: Annotated[int, typer.Option(min=1, help="Cores of each process.")] = 1
+    cluster: Annotated[
+        str | None, _open("Address of a Ray cluster, or auto; all its machines must see --out.", "this machine")
+    ] = None
+    time_limit: Annotated[float | None, _open("Seconds an item may take.", "no limit")] = None
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed in earlier runs.")] = False
+
+    def workers(self) -> Workers:
+        """The same, checked.
+
+        Raises:
+            ValueError: one of them is out of range.
+        """
+        from zero123.jobs import Workers
+
+        return Workers(self.processes, time_limit=self.time_limit, threads=self.threads)

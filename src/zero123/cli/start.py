@@ -8,19 +8,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zero123.cli.console import bar, say
+from zero123.cli.console import say
 
 if TYPE_CHECKING:
     from zero123.cli.train_options import PairOptions, SettingsOptions
-    from zero123.data.pairs import Pairs, ViewCache
+    from zero123.data.pairs import Pairs
     from zero123.data.sources import Part
     from zero123.models.view_model import ViewModel
     from zero123.training.settings import TrainSettings
     from zero123.training.show import SampleSheet
     from zero123.training.validation import Validation
-
-_READERS = 4
-"""Threads that read pictures."""
 
 
 def start_model(how: SettingsOptions, source: str | None, codec: Path | None, seed: int) -> ViewModel:
@@ -107,6 +104,26 @@ class Chosen:
         return any(holds_encoded(folder) for folder, _ in self.folders())
 
 
+def cache_of(options: Chosen, settings: TrainSettings, asked: Path | None, usual: Path | None) -> Path | None:
+    """The folder views are encoded into before the start: the one `asked` for, or the `usual` one where it can be.
+
+    Raises:
+        ValueError: a folder cannot be used, or options do not go together; in one line.
+    """
+    from zero123.data.formats.detect import open_source
+
+    fitting = settings.views == 1 and settings.data.reading == "random" and not options.encoded()
+    cache = asked or (usual if fitting else None)
+    if asked is not None and settings.views > 1:
+        raise ValueError("sets of views are drawn from pictures, not from a cache; leave out --cache")
+    if asked is not None and settings.data.reading == "stream":
+        raise ValueError("reading=stream reads shards at every step, not a cache; leave out one of the two")
+    if cache is not None:
+        for folder, _ in options.folders():
+            open_source(folder, "training")
+    return cache
+
+
 def cached_pairs(options: Chosen, model: ViewModel, settings: TrainSettings, cache: Path) -> Pairs:
     """Pairs of views that are encoded once, on first use, into the folder `cache`: for small models.
 
@@ -114,11 +131,13 @@ def cached_pairs(options: Chosen, model: ViewModel, settings: TrainSettings, cac
         ValueError: a folder or weight cannot be used, or options do not go together; in one line.
     """
     from zero123.data.pairs import PairSampler
+    from zero123.training.reading import cache_places, cache_settings, fill_caches, opened_caches
 
-    if settings.views > 1:
-        raise ValueError("sets of views are drawn from pictures, not from a cache; leave out --cache")
     folders, weights = zip(*options.folders(), strict=True)
-    caches = [_cached(model, folder, cache / folder.name, options.edges) for folder in folders]
+    places, own = cache_places(folders, cache), cache_settings(model, options.edges, settings.data)
+    for folder in fill_caches(places, model, own):
+        say(f"encoding {folder}, once")
+    caches = opened_caches(places, own)
     near = None if options.near_deg is None else math.radians(options.near_deg)
     return PairSampler(
         caches,
@@ -133,19 +152,13 @@ def cached_pairs(options: Chosen, model: ViewModel, settings: TrainSettings, cac
 
 
 def fresh_pairs(options: Chosen, model: ViewModel, settings: TrainSettings, part: Part = "training") -> Pairs:
-    """Pairs read from pictures, whose latents are drawn from the autoencoder's posterior, as the original's are.
-
-    Of folders that `zero123 data encode` wrote, the stored latents and tokens.
+    """Pairs read as `settings.data` says, or at random with `part` "validation".
 
     Raises:
         ValueError: a folder or weight cannot be used, or options do not go together; in one line.
     """
-    import torch
-    from torch import Tensor
-
-    from zero123.data.encoded import encoded_pairs
-    from zero123.data.formats.detect import open_source
-    from zero123.data.source_pairs import PairSettings, SourcePairs
+    from zero123.data.source_pairs import PairSettings
+    from zero123.training.reading import read_pairs
 
     if options.near_deg is not None or options.same or options.targets > 1:
         raise ValueError(
@@ -156,19 +169,12 @@ def fresh_pairs(options: Chosen, model: ViewModel, settings: TrainSettings, part
         model.settings.image_size,
         options.edges,  # type: ignore[arg-type]  # checked where they are drawn
         options.mirror and part == "training",
+        first_views=settings.data.first_views or None,
         targets=settings.views,
+        share=settings.data.broken_share,
         seed=settings.seed,
     )
-    shares = weights if len(set(weights)) > 1 else None
-    if options.encoded():
-        return encoded_pairs(folders, model, own, shares, part)
-    codec = model.autoencoder
-
-    def encode(pictures: Tensor, generator: torch.Generator) -> Tensor:
-        return codec.encode(pictures.to(model.device, model.dtype), generator).float().cpu()
-
-    sources = [open_source(folder, part) for folder in folders]
-    return SourcePairs(sources, encode, own, shares, threads=_READERS)
+    return read_pairs(folders, weights, model, own, settings.data, part)
 
 
 def weighted(text: str) -> tuple[Path, float]:
@@ -183,27 +189,14 @@ def weighted(text: str) -> tuple[Path, float]:
     return Path(folder), value
 
 
-def _cached(model: ViewModel, folder: Path, cache: Path, edges: str) -> ViewCache:
-    """The folder's views, encoded on first use."""
-    import torch
-
-    from zero123.data.pairs import CacheSettings, ViewCache
-
-    if (cache / "first.npy").is_file():
-        return ViewCache.open(cache)
-    with torch.no_grad(), bar(f"encoding {folder}"):
-        settings = CacheSettings(model.settings.image_size, edges)  # type: ignore[arg-type]  # checked there
-        return ViewCache.build(folder, cache, model.autoencoder.encode, settings)
-
-
 def refuse_changes(out: Path, settings: TrainSettings, start: dict[str, Any], accepted: bool) -> None:
     """Stop where the run in `out`, once it has a checkpoint, was otherwise, unless that is accepted; say what differs.
 
     Raises:
         ValueError: it differs and is not accepted; in one line.
     """
+    from zero123.training.checkpoints import checkpoints
     from zero123.training.settings import changes_since, differences
-    from zero123.training.state import checkpoints
 
     if not checkpoints(out / "checkpoints"):
         return
@@ -217,10 +210,15 @@ def refuse_changes(out: Path, settings: TrainSettings, start: dict[str, Any], ac
 
 
 def note_start(out: Path, start: dict[str, Any]) -> None:
-    """Write down what the run starts from, for `refuse_changes`."""
-    from zero123.files import atomic_path
+    """Write down what the run starts from, for `refuse_changes`, while no other run is in `out`.
 
-    with atomic_path(out / "start.json") as temporary:
+    Raises:
+        OSError: another run is there, or the folder cannot be written.
+    """
+    from zero123.files import atomic_path
+    from zero123.run_log import alone_in
+
+    with alone_in(out), atomic_path(out / "start.json") as temporary:
         temporary.write_text(json.dumps(start, indent=1) + "\n", encoding="utf-8")
 
 
@@ -228,6 +226,13 @@ def begun_with(how: SettingsOptions, source: str | None, chosen: Chosen) -> dict
     """What `start.json` holds: all that decides a run beside its settings."""
     own = sorted(how.model_changes)
     return {"preset": how.preset, "finetune_from": source, "model": own, "pairs": asdict(chosen)}
+
+
+def at_random(options: Chosen, model: ViewModel, settings: TrainSettings, sampler: Pairs) -> Pairs:
+    """Pairs for looking at a few of them: the sampler, or others where it only gives them in order."""
+    if settings.data.reading == "random":
+        return sampler
+    return fresh_pairs(options, model, replace(settings, data=replace(settings.data, reading="random")))
 
 
 def sheet(sampler: Pairs, settings: TrainSettings, original: bool) -> SampleSheet:

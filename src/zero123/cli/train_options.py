@@ -56,6 +56,7 @@ class SettingsOptions:
         from zero123.machine import default_device
         from zero123.presets import PRESETS
         from zero123.training.settings import changed
+        from zero123.training.tracking import check_trackers
 
         if self.preset not in PRESETS:
             raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
@@ -63,6 +64,7 @@ class SettingsOptions:
         settings = replace(PRESETS[self.preset], **{name: value for name, value in given.items() if value is not None})
         settings = changed(settings, [c for c in self.change or [] if not c.startswith(MODEL)])
         settings = settings if self.track is None else replace(settings, track=tuple(self.track))
+        check_trackers(settings.track)
         if self.scale_lr:  # as the original's --scale_lr
             workers = PartialState(cpu=default_device() == "cpu").num_processes
             rate = settings.learning_rate * workers * settings.batch * settings.accumulate

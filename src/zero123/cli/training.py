@@ -88,8 +88,10 @@ def train(
 
     from zero123.cli import fitting, start
     from zero123.machine import default_device
+    from zero123.training.parallel import check_launch, decided
     from zero123.training.trainer import train as run
 
+    check_launch()
     settings, chosen = how.settings(), start.Chosen.of(views, pairs, how.preset)
     kept = None if fit_memory is None else fitting.split_before(out, settings)
     settings = kept or settings
@@ -97,18 +99,17 @@ def train(
     start.refuse_changes(out, settings, begun, accept_changes)
     model = start.start_model(how, finetune_from, codec, settings.seed)
     worker = PartialState(cpu=default_device() == "cpu")
-    with worker.main_process_first():
-        small = how.preset == "mini" and settings.views == 1 and not chosen.encoded()
-        if pairs.cache is not None or small:
-            sampler = start.cached_pairs(chosen, model, settings, pairs.cache or out / "cache")
-        else:
-            sampler = start.fresh_pairs(chosen, model, settings)
-        if worker.is_main_process:
-            start.note_start(out, begun)
+    cache = start.cache_of(chosen, settings, pairs.cache, out / "cache" if how.preset == "mini" else None)
+    if cache is None:
+        sampler = start.fresh_pairs(chosen, model, settings)
+    else:
+        sampler = start.cached_pairs(chosen, model, settings, cache)
+    decided(worker, lambda: start.note_start(out, begun))
+    looked_at = start.at_random(chosen, model, settings, sampler)
     if fit_memory is not None and kept is None:
-        settings = fitting.fitted(model, sampler, settings, fit_memory)
+        settings = fitting.fitted(model, looked_at, settings, fit_memory)
     validate = start.validation(chosen, model, settings)
-    sheet = start.sheet(sampler, settings, original=how.preset == "original")
+    sheet = start.sheet(looked_at, settings, original=how.preset == "original")
     with bar(f"training for {settings.steps} steps", shown=worker.is_main_process) as update:
         report = lambda done, total, _: update(done, total)  # noqa: E731
         model = run(model, sampler, out, settings, sheet, report, validate)
@@ -123,13 +124,18 @@ def average(
     step: Annotated[
         int | None, typer.Option(help="Step at which training would have ended. [default: the last]")
     ] = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="Take the kept checkpoint with the lowest validation loss, and its average.")
+    ] = False,
 ) -> None:
     """Make the model whose weights are averaged over any span of a finished run; written to OUT."""
     from zero123.models.pretrained import load_model, save_model
     from zero123.training.averages import averaged
+    from zero123.training.state import best_weights
 
     model = load_model(run / "model", None)
-    values, parameters = averaged(run / "averages", length, step), dict(model.named_parameters())
+    values = best_weights(run / "checkpoints") if best else averaged(run / "averages", length, step)
+    parameters = dict(model.named_parameters())
     if missing := sorted(set(values) - set(parameters)):
         raise ValueError(f"{run}: its averages hold {missing[0]}, which its model does not have")
     for name, value in values.items():

@@ -100,6 +100,7 @@ class _Looked:
     digest: str = ""
     opaque: bool = False
     mesh: bool = False
+    lost_with: str | None = None  # the shard that is missing or cut short
 
 
 def check(
@@ -118,14 +119,18 @@ def check(
     settings = settings or CheckSettings()
     meshes = {} if settings.meshes is None else mesh_files(settings.meshes)
     findings: list[Finding] = []
-    if isinstance(source, ShardedObjects):
-        findings += [Finding(name, "shard", what) for name, what in faults(source.root).items()]
+    lost: Counter[str] = Counter()
     looked = []
     for done, one in enumerate(_all_looked(source, settings, meshes), start=1):
         looked.append(one)
-        findings += one.findings
+        if one.lost_with is None:
+            findings += one.findings
+        else:
+            lost[one.lost_with] += 1
         if progress is not None:
             progress(done, len(source.names))
+    if isinstance(source, ShardedObjects):
+        findings = [_of_shard(name, what, lost[name]) for name, what in faults(source.root).items()] + findings
     findings += _fewer_views(looked) + _doubles(looked)
     return Report(str(source.root), len(looked), sum(o.views for o in looked), findings, _notes(looked, settings))
 
@@ -145,7 +150,8 @@ def _look(source: ObjectSource, settings: CheckSettings, meshes: dict[str, Path]
         files = source.files(index)
         lens = field_of_view(files, name)
     except ViewSetError as error:
-        return _Looked(name, [Finding(name, "damaged", str(error))], 0)
+        kind: Kind = "missing" if isinstance(error.__cause__, FileNotFoundError) else "damaged"
+        return _Looked(name, [Finding(name, kind, str(error))], 0, lost_with=_lost_shard(source, index))
     names = view_names(files)
     if not names:
         return _Looked(name, [Finding(name, "missing", "holds no views")], 0)
@@ -170,6 +176,19 @@ def _look(source: ObjectSource, settings: CheckSettings, meshes: dict[str, Path]
     digest = hashlib.sha256("".join(sorted(map(_digest, pictures.values()))).encode()).hexdigest() if pictures else ""
     opaque = bool(pictures) and all((p[..., 3] == 255).all() for p in pictures.values())
     return _Looked(name, findings, len(names), digest, opaque, name in meshes)
+
+
+def _lost_shard(source: ObjectSource, index: int) -> str | None:
+    """The object's shard where it is missing or cut short: one fault, told once for all its objects."""
+    if not isinstance(source, ShardedObjects):
+        return None
+    name = source.shard_of(index)
+    path, needed = source.root / name, next(s.bytes for s in source.index.shards if s.name == name)
+    return None if path.is_file() and path.stat().st_size == needed else name
+
+
+def _of_shard(name: str, what: str, lost: int) -> Finding:
+    return Finding(name, "shard", what + (f"; {lost} objects cannot be read" if lost else ""))
 
 
 def _numbering(name: str, names: list[str], files: dict[str, bytes]) -> list[Finding]:

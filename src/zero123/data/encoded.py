@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from zero123.data.broken import BrokenItems
 from zero123.data.draws import ObjectDraws
-from zero123.data.pairs import PairBatch, Precomputed, pose_rows
+from zero123.data.pairs import PairBatch, Precomputed
 from zero123.data.pictures import Edges, training_pictures
 from zero123.data.shards.index import INDEX, ShardIndex
 from zero123.data.shards.reader import ShardedObjects
 from zero123.data.shards.writer import ShardSettings, ShardWork, write_shards
 from zero123.data.source_pairs import PairSettings, choose_views
 from zero123.data.sources import ObjectSource, Part
+from zero123.data.view_cache import pose_rows
 from zero123.data.view_set import ViewSetError
 from zero123.geometry.orbit import OrbitPose
 from zero123.models.view_model import ViewModel

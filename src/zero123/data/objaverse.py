@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import io
+import json
+import logging
 import random
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zero123.data.render.source import BLENDER_SUFFIXES
 
+log = logging.getLogger(__name__)
+
 _CHUNK = 20_000
+_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, json.JSONDecodeError)
 
 
 @dataclass(frozen=True)
@@ -99,8 +106,10 @@ def lvis_uids(categories: Sequence[str] = ()) -> list[str]:
 
     Raises:
         ValueError: no such category; names some that are alike.
+        OSError: the network does not answer.
     """
-    by_category = package().load_lvis_annotations()
+    with _asking():
+        by_category = package().load_lvis_annotations()
     for category in categories:
         if category not in by_category:
             alike = [name for name in sorted(by_category) if category.lower() in name.lower()][:5]
@@ -121,19 +130,29 @@ def choose(
     Raises:
         ImportError: the `objaverse` package is not installed; names the extra.
         OSError: the network does not answer.
+        ValueError: no object passes; says which licences there are.
     """
     collection = package()
+    with _asking():
+        everything = list(collection.load_uids())
+    if uids is not None:
+        there = set(everything)
+        everything = [uid for uid in uids if uid in there]
+        if unknown := [uid for uid in uids if uid not in there]:
+            log.warning("Objaverse has no object %s: %d of %d uids passed over", unknown[0], len(unknown), len(uids))
     # The annotations of all objects at once would need 10 GB; those of chosen ones are scattered over all files.
-    everything = collection.load_uids() if uids is None else list(uids)
     step = _CHUNK if uids is None else max(len(everything), 1)
     wanted: list[Entry] = []
+    licences: set[str] = set()
     for first in range(0, len(everything), step):
-        with quiet():
+        with _asking():
             annotations = collection.load_annotations(everything[first : first + step])
-        wanted += filter(choice.wants, (_entry(uid, values) for uid, values in annotations.items()))
+        entries = [_entry(uid, values) for uid, values in annotations.items()]
+        licences |= {entry.licence for entry in entries}
+        wanted += filter(choice.wants, entries)
         if progress is not None:
             progress(min(first + step, len(everything)), len(everything))
-    return choice.draw(wanted)
+    return _some(choice.draw(wanted), len(everything), licences)
 
 
 def choose_xl(manifest: str | Path, choice: Choice) -> list[Entry]:
@@ -151,7 +170,15 @@ def choose_xl(manifest: str | Path, choice: Choice) -> list[Entry]:
     if not rows or not needed <= rows[0].keys():
         raise ValueError(f"{manifest}: needs rows with the columns {', '.join(sorted(needed))}")
     entries = {entry.uid: entry for entry in map(_xl_entry, rows) if entry.suffix in BLENDER_SUFFIXES}
-    return choice.draw([entry for entry in entries.values() if choice.wants(entry)])
+    wanted = [entry for entry in entries.values() if choice.wants(entry)]
+    return _some(choice.draw(wanted), len(rows), {entry.licence for entry in entries.values()})
+
+
+def _some(chosen: list[Entry], among: int, licences: set[str]) -> list[Entry]:
+    if not chosen:
+        known = f"; their licences are {', '.join(sorted(licences)[:12])}" if licences else ""
+        raise ValueError(f"none of {among} objects passes the filters{known}")
+    return chosen
 
 
 def _entry(uid: str, values: dict[str, Any]) -> Entry:
@@ -186,8 +213,10 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     if path.suffix.lower() == ".parquet":
-        import pandas
-
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("Parquet is read by pandas: pip install 'zero123[objaverse]'") from error
         return list(pandas.read_parquet(path).to_dict("records"))
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -207,6 +236,21 @@ def package() -> Any:
     except ImportError as error:
         raise ImportError("Objaverse needs its package: pip install 'zero123[objaverse]'") from error
     return objaverse
+
+
+@contextlib.contextmanager
+def _asking() -> Iterator[None]:
+    """What goes wrong while the package reads annotations, in one line."""
+    try:
+        with quiet():
+            yield
+    except _DAMAGED as error:
+        raise OSError(
+            "a file of annotations in ~/.objaverse is damaged, as an interrupted download leaves it; delete the files "
+            f"there that are not objects, and try again ({type(error).__name__}: {error})"
+        ) from error
+    except OSError as error:
+        raise OSError(f"Objaverse's annotations cannot be had: {error}; is there a network?") from error
 
 
 def quiet() -> contextlib.AbstractContextManager[Any]:

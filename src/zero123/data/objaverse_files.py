@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from zero123.files import atomic_path, writable_folder
 
 ATTRIBUTION = "attribution.csv"
 _BATCH = 200
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _LICENCES = {
     "cc0": "CC0 1.0",
     "by": "CC BY 4.0",
@@ -33,7 +35,7 @@ def download(entries: Sequence[Entry], out: Path, processes: int = 4) -> Iterato
         Each object when it is there, with None, or with one line that says why it is not.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder, or the one in which the package keeps objects, cannot be written or is full.
     """
     writable_folder(out)
     there = [entry for entry in entries if entry.file(out).is_file()]
@@ -101,6 +103,7 @@ def _fetch(batch: Sequence[Entry], out: Path, processes: int) -> dict[str, str]:
             if entry.uid in found:
                 _keep(found[entry.uid], out, entry)
         except Exception as error:  # noqa: BLE001  told with the object
+            _refuse_full(error, out)
             reasons[entry.uid] = " ".join(f"{type(error).__name__}: {error}".split())
     return reasons
 
@@ -125,9 +128,19 @@ def _fetch_xl(batch: Sequence[Entry], out: Path, processes: int) -> dict[str, st
                 handle_found_object=partial(_found, out=out),
             )
     except Exception as error:  # noqa: BLE001  the package's errors are those of its network code; told with the objects
+        _refuse_full(error, out)
         line = " ".join(f"{type(error).__name__}: {error}".split())
         return dict.fromkeys((entry.uid for entry in batch), line)
     return {}
+
+
+def _refuse_full(error: Exception, out: Path) -> None:
+    """The next object would meet a full disk too."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        where = f"{out} or ~/.objaverse"
+        raise OSError(
+            f"cannot write into {where}: {error.strerror}; what is there is kept, the same command goes on"
+        ) from error
 
 
 def _found(local_path: str, file_identifier: str, sha256: str, metadata: dict[Any, Any], out: Path) -> None:

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from zero123.data.broken import SHARE, BrokenItems
 from zero123.data.draws import ObjectDraws
-from zero123.data.pairs import PairBatch, pose_rows
+from zero123.data.pairs import PairBatch
 from zero123.data.pictures import Edges, OpaqueNotice, training_pictures
 from zero123.data.sources import ObjectSource
+from zero123.data.view_cache import pose_rows
 from zero123.data.view_files import ViewLevels
 from zero123.data.view_set import ViewSetError
 from zero123.geometry.orbit import OrbitPose

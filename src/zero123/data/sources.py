@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from zero123.data.view_files import ViewLevels
+from zero123.data.view_set import ViewSetError
+
+ABOUT = "about.json"
+"""Beside what was made of a source: what decides what it holds."""
 
 Part = Literal["all", "training", "validation"]
 """Which objects of a source: the original trained on the first 99 % of its list and validated on the rest."""
@@ -81,6 +87,46 @@ class PartOfSource:
     def files(self, index: int) -> dict[str, bytes]:
         """As the source."""
         return self.source.files(self.chosen[index])
+
+
+def identity(source: ObjectSource) -> dict[str, Any]:
+    """By what two sources are told apart without reading all of them.
+
+    How many objects, and a hash of their names, of how many views each has, and of all files of the first, the middle
+    and the last object. What is changed elsewhere under the same names stays unnoticed.
+    """
+    digest, count = hashlib.sha256(), len(source.names)
+    for index, name in enumerate(source.names):
+        try:
+            views = str(source.views(index))
+        except ViewSetError:
+            views = "broken"
+        digest.update(f"{name}\n{views}\n".encode())
+    for index in sorted({0, count // 2, count - 1}):
+        try:
+            for file, data in sorted(source.files(index).items()):
+                digest.update(f"{file}\n".encode() + hashlib.sha256(data).digest())
+        except ViewSetError:
+            digest.update(b"broken")
+    return {"objects": count, "views": digest.hexdigest()[:16]}
+
+
+def check_made_of(folder: Path, now: Mapping[str, Any]) -> None:
+    """Compare `about.json` of a folder of things made of a source with what would be written now.
+
+    Raises:
+        ViewSetError: they differ, or it cannot be read; in one line that says in what.
+    """
+    try:
+        before = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        changed = [f"{name}: {before[name]} -> {value}" for name, value in now.items() if before[name] != value]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ViewSetError(f"{folder / ABOUT}: cannot be read ({error}); remove {folder} to make it again") from error
+    if changed:
+        raise ViewSetError(
+            f"{folder}: holds other views, or views cached otherwise ({'; '.join(changed)}); remove it to make it "
+            "anew, or name another folder for the cache"
+        )
 
 
 def split_at(count: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zero123.files import replace_folder
 from zero123.geometry.camera import FIELD_OF_VIEW, Camera
 from zero123.images import io
 
@@ -47,9 +47,7 @@ class ViewSet:
                 io.save(temporary / f"{index:03d}.png", image)
                 np.save(temporary / f"{index:03d}.npy", matrix.numpy())
             temporary.chmod(0o755)
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(temporary, folder)
+            replace_folder(temporary, folder)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise

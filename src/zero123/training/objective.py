@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -63,8 +64,13 @@ class ObjectiveSettings:
         if not (self.diffusion_weight >= 0 and self.volume_weight >= 0 and self.diffusion_weight + self.volume_weight):
             raise ValueError("diffusion_weight and volume_weight must be at least 0, and one of them over 0")
         for name in ("noise_power", "logit_spread"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be over 0, got {getattr(self, name)}")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be over 0 and finite, got {getattr(self, name)}")
+        for name in ("elevation_weight", "elevation_jitter"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
+        if not math.isfinite(self.logit_mean):
+            raise ValueError(f"logit_mean must be finite, got {self.logit_mean}")
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,31 @@ _LOST = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|tim
 """What torch's messages say when another process is gone; they have no type of their own."""
 
 
+def check_launch() -> None:
+    """Refuse options of `accelerate launch` that do not do what they say.
+
+    Raises:
+        ValueError: there are such, in one line.
+    """
+    told = os.environ
+    if told.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        raise ValueError("accelerate launch --use_fsdp: leave it out and give the setting sharded=true instead")
+    # with --cpu accelerate names an address for the other processes, but starts none
+    several = told.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_ADDR" in told
+    if several and PartialState(cpu=True).num_processes == 1:
+        raise ValueError(
+            "accelerate launch --cpu starts one process, whatever --num_processes says: give --multi_gpu in its place, "
+            "which also works without GPUs, or use torchrun"
+        )
+
+
 def accelerator_for(settings: TrainSettings, folder: Path) -> Accelerator:
     """Accelerate's view of this process, of the others and of the device.
 
     Raises:
         ValueError: a combination that does not work, in one line.
     """
-    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
-        raise ValueError("accelerate launch --use_fsdp: leave it out and give the setting sharded=true instead")
+    check_launch()
     for name, value in (("precision", "fp16"), ("optimiser", "adamw_8bit"), ("power_averages", True)):
         if settings.sharded and getattr(settings, name) == value:
             raise ValueError(f"sharded=true does not work with {name}={value}".lower() + "; leave one of the two out")

@@ -11,9 +11,9 @@ from typing import Any
 from accelerate import Accelerator
 
 from zero123.run_log import alone_in
+from zero123.training.checkpoints import load_notes, newest_whole
 from zero123.training.parallel import decided
 from zero123.training.settings import TrainSettings
-from zero123.training.state import load_notes, newest_whole
 
 
 @contextmanager
@@ -32,14 +32,15 @@ def plan(folder: Path, settings: TrainSettings, processes: int) -> dict[str, Any
     """Which checkpoint to go on from ("checkpoint", None in a new folder), and how to share a step's batches ("share").
 
     The batches of a step, whose pairs and noise depend on their number alone, are those of the checkpoint's run; fewer
-    processes take more of them each.
+    processes take more of them each. So are the "lanes" to which shards are dealt where they are streamed: as many as
+    there were processes when the run began.
 
     Raises:
         ValueError: so many processes cannot share them evenly, or all checkpoints are damaged.
     """
     found = newest_whole(folder / "checkpoints")
     if found is None:
-        return {"checkpoint": None, "share": settings.accumulate}
+        return {"checkpoint": None, "share": settings.accumulate, "lanes": processes}
     blocks, notes = settings.accumulate * processes, load_notes(found)
     if notes.get("accumulate", settings.accumulate) == settings.accumulate:  # else somebody wants another number
         blocks = notes.get("blocks", blocks)
@@ -47,7 +48,7 @@ def plan(folder: Path, settings: TrainSettings, processes: int) -> dict[str, Any
     if share != settings.accumulate:
         text = "going on with %d processes, each of which takes %d batches a step, as many in all as before"
         logging.getLogger(__name__).warning(text, processes, share)
-    return {"checkpoint": str(found), "share": share}
+    return {"checkpoint": str(found), "share": share, "lanes": notes.get("lanes", processes)}
 
 
 def share_of(blocks: int, processes: int) -> int:

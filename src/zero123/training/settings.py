@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from zero123.training.objective import ObjectiveSettings
+from zero123.training.reading import ReadingSettings
 
 Optimiser = Literal["adamw", "adamw_8bit"]
 Averaged = Literal["trained", "unet"]
@@ -49,9 +50,11 @@ class TrainSettings:
             the weights themselves (see `models.lora`).
         views: pairs in a row that are views of one object from one photo, and whose self-attention is joint if over 1
             (see `models.joint_attention`); divides `batch`.
-        save_every: steps between checkpoints; two are kept.
+        save_every: steps between checkpoints; the two newest are kept.
+        keep_best: so many checkpoints with the lowest validation loss are kept beside those; 0 for none.
         log_every: steps between lines of metrics, which hold means since the last.
         sample_every: steps between sample pictures; 0 for none.
+        sample_first: also before the first step.
         sample_count: pairs on a sheet of sample pictures.
         sample_steps: network evaluations of a sample.
         sample_scales: guidance of the samples, one picture of each pair for each.
@@ -60,6 +63,7 @@ class TrainSettings:
         track: other programs that are told the metrics: "tensorboard", "wandb" (offline unless WANDB_MODE says else).
         seed: decides pairs, noise and dropout of every step.
         objective: what is minimised.
+        data: how views are read.
     """
 
     steps: int = 105_000
@@ -81,8 +85,10 @@ class TrainSettings:
     lora: int = 0
     views: int = 1
     save_every: int = 5000
+    keep_best: int = 0
     log_every: int = 50
     sample_every: int = 500
+    sample_first: bool = False
     sample_count: int = 8
     sample_steps: int = 10
     sample_scales: tuple[float, ...] = (1.0,)
@@ -91,18 +97,27 @@ class TrainSettings:
     track: tuple[str, ...] = ()
     seed: int = 0
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+    data: ReadingSettings = field(default_factory=ReadingSettings)
 
     def __post_init__(self) -> None:
         check_choices(self)
         positive = ("steps", "batch", "accumulate", "views", "save_every", "log_every", "sample_count", "sample_steps")
         for name in positive:
             _within(self, name, 1, math.inf)
-        for name in ("warmup", "decay", "lora", "sample_every", "validate_every", "weight_decay"):
+        for name in ("warmup", "decay", "lora", "keep_best", "sample_every", "validate_every", "weight_decay"):
             _within(self, name, 0, math.inf)
         _within(self, "ema", 0, 1)
+        _within(self, "seed", 0, 2**40)  # torch takes 64 bits, and every batch has its own
         for name in ("learning_rate", "pose_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be over 0, got {getattr(self, name)!r}")
+        for name in ("learning_rate", "pose_rate", "weight_decay"):
+            if math.isinf(getattr(self, name)):
+                raise ValueError(f"{name} must be finite")
+        if self.keep_best and not self.validate_every:
+            raise ValueError(f"keep_best={self.keep_best} needs a validation loss: set validate_every, or keep_best=0")
+        if self.sample_every and not self.sample_scales:
+            raise ValueError("sample_scales must name a guidance, such as 1.0,3.0; for no pictures set sample_every=0")
         if self.batch % self.views:
             raise ValueError(f"batch must be a multiple of views, got {self.batch} and {self.views}")
         if self.sharded and (self.optimiser == "adamw_8bit" or self.power_averages):
@@ -203,8 +218,9 @@ def flat(settings: Any) -> dict[str, Any]:
 
 
 HARMLESS = (
-    *("sharded", "track", "log_every", "save_every", "validate_every"),
-    *("sample_every", "sample_count", "sample_steps", "sample_scales"),
+    *("sharded", "track", "log_every", "save_every", "keep_best", "validate_every"),
+    *("sample_every", "sample_first", "sample_count", "sample_steps", "sample_scales"),
+    *("data.broken_share", "data.threads"),
 )
 """Settings that may change between a run and its resumption: they decide what is written, not what is learned."""
 

@@ -31,10 +31,9 @@ def shard(model: ViewModel, device: torch.device) -> ViewModel:
     empty = {id(p): nn.Parameter(torch.empty_like(p, device="meta")) for p in model.parameters() if p.requires_grad}
     hollow = copy.deepcopy(model, {**frozen, **empty})
     model.unet.to(memory_format=torch.contiguous_format)
-    for layer in model.unet.modules():  # the constants of cross-attention to one token cannot be made of shards
-        library = getattr(getattr(layer, "processor", None), "library", None)
-        if library is not None:
-            layer.set_processor(library)
+    for name, processor in model.unet.attn_processors.items():
+        if ".attn2." in name and hasattr(processor, "library"):  # constants of one token cannot be made of shards
+            model.unet.get_submodule(name.removesuffix(".processor")).set_processor(processor.library)
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     layers = [m for name, m in model.unet.named_modules() if re.search(r"\.(resnets|attentions)\.\d+$", name)]
     parts = [model.unet, model.image_encoder, model.pose_conditioning, model.elevation_head, model.feature_volume]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import tempfile
-import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +13,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from zero123.training.checkpoints import by_loss, check, checkpoints, checksum, read_state
 from zero123.training.sharding import own, shared_as, whole
-
-_TENSORS = ("weights", "ema", "optimiser")
-
-
-class DamagedCheckpoint(ValueError):
-    """A checkpoint that is not what was written, said in one line."""
 
 
 class Ema:
@@ -86,12 +79,13 @@ def save_state(
     keep: int,
     notes: dict[str, Any] | None = None,
     writes: bool = True,
+    best: int = 0,
 ) -> None:
-    """Write `folder/step-N`, then remove all but the newest `keep`.
+    """Write `folder/step-N`, then remove all but the newest `keep` and those with the `best` lowest validation losses.
 
     A checkpoint is written under a temporary name and renamed, so one that has its name is whole. `notes` are what
-    else the loop wants to find again, by `load_notes`; JSON takes them. Where parameters are sharded every process
-    calls this, since each gives its shares, and one of them `writes`.
+    else the loop wants to find again, by `load_notes`; JSON takes them; "validation" among them is the loss. Where
+    parameters are sharded every process calls this, since each gives its shares, and one of them `writes`.
 
     Raises:
         OSError: it cannot be written, in one line; the checkpoints before it stand.
@@ -121,8 +115,10 @@ def save_state(
         raise OSError(
             f"cannot save {final}: {reason}; the checkpoints before it stand, the same command goes on from the newest"
         ) from error
-    for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+    kept = {*checkpoints(folder)[-keep:], *by_loss(folder)[:best]}
+    for path in checkpoints(folder):
+        if path not in kept:
+            shutil.rmtree(path)
 
 
 def _write(folder: Path, groups: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any]) -> None:
@@ -130,7 +126,7 @@ def _write(folder: Path, groups: Mapping[str, Mapping[str, Tensor]], state: dict
     for name, tensors in groups.items():
         path = folder / f"{name}.safetensors"
         save_file(_on_the_cpu(tensors), path)
-        sums[path.name] = _checksum(path)
+        sums[path.name] = checksum(path)
         _to_disk(path)
     (folder / "state.json").write_text(json.dumps({**state, "checksums": sums}), encoding="utf-8")
     _to_disk(folder / "state.json")
@@ -146,56 +142,6 @@ def _on_the_cpu(tensors: Mapping[str, Tensor], keeps: bool = True) -> dict[str, 
     return copies
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints in a folder, oldest first."""
-    return sorted(folder.glob("step-*")) if folder.is_dir() else []
-
-
-def newest_whole(folder: Path) -> Path | None:
-    """The newest checkpoint that is what was written; None in a new folder.
-
-    Damaged ones are said in the log and renamed `damaged-step-N`.
-
-    Raises:
-        ValueError: there are some, all of them damaged.
-    """
-    found = checkpoints(folder)
-    for path in reversed(found):
-        try:
-            check(path)
-        except DamagedCheckpoint as error:
-            logging.getLogger(__name__).warning("%s; falling back to the one before it", error)
-            aside = path.with_name(f"damaged-{path.name}")
-            shutil.rmtree(aside, ignore_errors=True)
-            path.rename(aside)
-            continue
-        return path
-    if found:
-        raise ValueError(f"{folder}: all {len(found)} checkpoints are damaged; start in a new folder")
-    return None
-
-
-def check(checkpoint: Path) -> None:
-    """Read a checkpoint through and compare it with what was written.
-
-    Those of version 0.1.0 have no checksums; of them only that they are complete can be told.
-
-    Raises:
-        DamagedCheckpoint: it is something else.
-    """
-    try:
-        state = _read(checkpoint)
-        sums = state.get("checksums", dict.fromkeys(f"{name}.safetensors" for name in _TENSORS))
-        for name, expected in sums.items():
-            with safe_open(checkpoint / name, framework="pt"):
-                pass
-            if expected is not None and _checksum(checkpoint / name) != expected:
-                raise DamagedCheckpoint(f"{checkpoint / name} is damaged: its checksum is another")
-        int(state["step"]), int(state["ema_updates"])
-    except (OSError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
-        raise DamagedCheckpoint(f"{checkpoint} is damaged: {error}") from error
-
-
 def load_state(checkpoint: Path, module: nn.Module, ema: Ema, optimiser: torch.optim.Optimizer) -> int:
     """Set everything to what `save_state` wrote and return the step; every process of a run calls this.
 
@@ -203,12 +149,25 @@ def load_state(checkpoint: Path, module: nn.Module, ema: Ema, optimiser: torch.o
         ValueError: the checkpoint belongs to another model.
     """
     parameters = {k: p for k, p in module.named_parameters() if p.requires_grad}
-    state = _read(checkpoint)
+    state = read_state(checkpoint)
     _fill(checkpoint, "weights", parameters)
     _fill(checkpoint, "ema", ema.shadow)
     ema.updates = state["ema_updates"]
     _unflatten(optimiser, checkpoint / "optimiser.safetensors")
     return int(state["step"])
+
+
+def best_weights(folder: Path) -> dict[str, Tensor]:
+    """The trained parameters, averaged where there is an average, of the checkpoint with the lowest validation loss.
+
+    Raises:
+        ValueError: none in the folder has one, or it is damaged.
+    """
+    found = by_loss(folder)
+    if not found:
+        raise ValueError(f"{folder}: no checkpoint has a validation loss; train with validate_every and keep_best")
+    check(found[0])
+    return {**load_file(found[0] / "weights.safetensors"), **load_file(found[0] / "ema.safetensors")}
 
 
 @torch.no_grad()
@@ -219,17 +178,6 @@ def _fill(checkpoint: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{checkpoint}: its {name} are those of another model; start in a new folder")
         for key, tensor in tensors.items():
             tensor.copy_(shared_as(file.get_tensor(key), tensor))
-
-
-def load_notes(checkpoint: Path) -> dict[str, Any]:
-    """The notes `save_state` was given."""
-    notes: dict[str, Any] = _read(checkpoint).get("notes", {})
-    return notes
-
-
-def _read(checkpoint: Path) -> dict[str, Any]:
-    state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
-    return state
 
 
 def _ordered_parameters(optimiser: torch.optim.Optimizer) -> Iterable[Tensor]:
@@ -257,15 +205,6 @@ def _unflatten(optimiser: torch.optim.Optimizer, path: Path) -> None:
                 # AdamW counts its steps on the CPU
                 state[name] = value if name == "step" else shared_as(value, parameter)
             optimiser.state[parameter] = state
-
-
-def _checksum(path: Path) -> int:
-    """CRC-32, which finds damage; nobody here is to be kept from tampering."""
-    total = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            total = zlib.crc32(block, total)
-    return total
 
 
 def _to_disk(path: Path) -> None:

@@ -15,9 +15,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from zero123.data.pairs import Pairs
+from zero123.data.shards.stream import StreamedPairs
 from zero123.models.view_model import ViewModel
 from zero123.training.ahead import Ahead
 from zero123.training.averages import PowerAverages
+from zero123.training.checkpoints import load_notes, losses
 from zero123.training.hardware import pass_flops, peak_flops
 from zero123.training.objective import Objective
 from zero123.training.parallel import StopSign, accelerator_for, decided, mean_of, on_device, together
@@ -25,7 +27,7 @@ from zero123.training.preparation import averaged_names, optimiser_of, prepare
 from zero123.training.resumption import alone, plan
 from zero123.training.settings import TrainSettings as TrainSettings
 from zero123.training.sharding import gathered, shard, whole
-from zero123.training.state import Ema, load_notes, load_state, save_state
+from zero123.training.state import Ema, load_state, save_state
 from zero123.training.tracking import Meter, Speed, Tracks, check_trackers
 from zero123.training.tracking import NotFinite as NotFinite
 
@@ -58,8 +60,9 @@ def train(
         sampler: gives the pairs of every step.
         folder: receives settings, metrics, checkpoints and pictures; on a disk that all processes see.
         settings: how.
-        show: called with the averaged model, the step and a folder for pictures every `sample_every` steps; where
-            parameters are sharded by all processes, all but the first having a folder that is thrown away.
+        show: called with the averaged model, the step and a folder for pictures every `sample_every` steps, and before
+            the first with `sample_first`; where parameters are sharded by all processes, all but the first having a
+            folder that is thrown away.
         progress: told steps done, steps in all, and the loss.
         validate: gives the averaged model's loss on what is held out, for the metrics, every `validate_every` steps.
 
@@ -78,18 +81,21 @@ def train(
     accelerator = accelerator_for(settings, folder)
     with StopSign() as stop, together(accelerator), alone(accelerator, folder):
         way = decided(accelerator, lambda: plan(folder, settings, accelerator.num_processes))
-        run = _Run(accelerator, model, replace(settings, accumulate=way["share"]), folder, sampler)
+        run = _Run(accelerator, model, replace(settings, accumulate=way["share"]), folder, sampler, way["lanes"])
         run.begin(way["checkpoint"], settings)
         try:
+            if show is not None and settings.sample_first and settings.sample_every and not run.done:
+                run.show(show)
             while run.done < settings.steps:
                 asked = run.step(stop)
                 last = run.done == settings.steps
-                if validate is not None and _due(run.done, settings.validate_every, last):
+                measured = validate is not None and _due(run.done, settings.validate_every, last)
+                if measured and validate is not None:
                     run.validate(validate)
                 run.log()
                 if progress is not None and accelerator.is_main_process:
                     progress(run.done, settings.steps, run.loss)
-                if asked or _due(run.done, settings.save_every, last):
+                if asked or _due(run.done, settings.save_every, last) or (measured and run.is_among_best()):
                     run.save()
                 if show is not None and _due(run.done, settings.sample_every, last):
                     run.show(show)
@@ -114,9 +120,18 @@ class _Run:
     """
 
     def __init__(
-        self, accelerator: Accelerator, model: ViewModel, settings: TrainSettings, folder: Path, sampler: Pairs
+        self,
+        accelerator: Accelerator,
+        model: ViewModel,
+        settings: TrainSettings,
+        folder: Path,
+        sampler: Pairs,
+        lanes: int = 1,
     ) -> None:
         self.accelerator, self.model, self.settings, self.folder = accelerator, model, settings, folder
+        self.lanes = lanes
+        if isinstance(sampler, StreamedPairs):
+            sampler.deal(lanes)
         device, workers = accelerator.device, accelerator.num_processes
         accelerator.gradient_accumulation_steps = settings.accumulate
         model.to(device).train()
@@ -131,7 +146,7 @@ class _Run:
         peak = peak_flops(device, settings.precision)
         self.speed = Speed(device, flops, None if peak is None else peak * workers)
         self.hollow = shard(model, device) if settings.sharded else None
-        self.optimiser = accelerator.prepare(_optimiser(model, settings))
+        self.optimiser = accelerator.prepare(optimiser_of(model, settings))
         self.wrapped = self.objective if settings.sharded else accelerator.prepare(self.objective)
         self.ema = Ema(model, settings.ema, averaged_names(model, settings))
         self.powers = PowerAverages(model) if settings.power_averages else None
@@ -176,6 +191,20 @@ class _Run:
             with self.ema.inside(self.model), torch.no_grad(), self.accelerator.autocast():
                 self.validation = round(validate(self.model), 6)
 
+    def is_among_best(self) -> bool:
+        """Whether the checkpoint of the loss just measured is to be kept for it; the first process tells the others."""
+        best = self.settings.keep_best
+
+        def decide() -> bool:
+            known = losses(self.folder / "checkpoints")
+            return (
+                self.validation is not None
+                and math.isfinite(self.validation)
+                and sum(loss <= self.validation for loss in known.values()) < best
+            )
+
+        return best > 0 and bool(decided(self.accelerator, decide))
+
     def log(self) -> None:
         """Write a line of metrics if it is time for one, or there is a new validation loss."""
         values: dict[str, float | None] = {}
@@ -188,7 +217,7 @@ class _Run:
             self.tracks.write(self.done, **values)
 
     def save(self) -> None:
-        """Write a checkpoint, the last two being kept."""
+        """Write a checkpoint; the last two are kept, and the best."""
         main = self.accelerator.is_main_process
         if not main and not self.settings.sharded:
             return
@@ -198,11 +227,13 @@ class _Run:
             "meter": vars(self.meter),
             "blocks": self.settings.accumulate * self.accelerator.num_processes,
             "accumulate": self.given.accumulate,
+            "lanes": self.lanes,
+            "validation": self.validation,
         }
         if self.accelerator.scaler is not None:
             notes["scaler"] = self.accelerator.scaler.state_dict()
-        folder = self.folder / "checkpoints"
-        save_state(folder, self.done, self.model, self.ema, self.optimiser, keep=2, notes=notes, writes=main)
+        folder, best = self.folder / "checkpoints", self.settings.keep_best
+        save_state(folder, self.done, self.model, self.ema, self.optimiser, 2, notes, writes=main, best=best)
 
     def show(self, show: Callable[[ViewModel, int, Path], None]) -> None:
         """Pictures by the averaged model."""
@@ -268,8 +299,3 @@ def _step(
         optimiser.step()
     optimiser.zero_grad()
     return total
-
-
-def _optimiser(model: ViewModel, settings: TrainSettings) -> torch.optim.Optimizer:
-    """AdamW in two groups, see `optimiser_of`."""
-    return optimiser_of(model, settings)

@@ -117,9 +117,11 @@ def _scene(folder: Path, which: str | None) -> _Scene:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             angles.add(float(content["camera_angle_x"]))
-            for frame in content["frames"]:
+            for number, frame in enumerate(content["frames"]):
                 pictures.append(_path(folder, str(frame["file_path"]), path))
                 matrices.append(np.asarray(frame["transform_matrix"], np.float32).reshape(4, 4))
+                if not np.isfinite(matrices[-1]).all():
+                    raise ViewSetError(f"{path}: transform_matrix of frame {number} is not finite")
         except ViewSetError:
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import secrets
 import shutil
 import zlib
 from collections.abc import Iterator, Sequence
@@ -14,18 +13,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from zero123.data import jobs
-from zero123.data.jobs import Halt, Workers
+from zero123 import jobs
 from zero123.data.render import manifest
 from zero123.data.render.cameras import draw_cameras
 from zero123.data.render.light import AreaLight, Light
 from zero123.data.render.renderer import Renderer, random_light, renderer_for
-from zero123.data.render.report import RenderFolder, staging_name
 from zero123.data.render.settings import CameraSettings, CyclesSettings, Machine, RenderSettings
 from zero123.data.render.source import Source, sources_of
 from zero123.data.view_set import ViewSet
 from zero123.files import replace_folder
 from zero123.geometry.camera import Camera
+from zero123.jobs import Halt, JobFolder, Workers
 
 __all__ = [
     "CameraSettings",
@@ -92,28 +90,42 @@ def render_all(
     machine = machine or Machine()
     if cluster is None:
         renderer_for(settings, machine).close()  # says at once what is missing
-    with RenderFolder(out, settings.as_json()) as folder:
-        todo = []
-        for source in sources:
-            state = _state(source, folder, retry_failed)
-            if state is None:
-                todo.append(source)
-            else:
-                yield source, state or None
-        task = partial(_render_one, out=out.resolve(), settings=settings, machine=machine)
-        with closing(jobs.run(task, todo, workers, cluster)) as outcomes:  # the workers end before the folder is left
-            for outcome in outcomes:
-                name, error = outcome.item.name, outcome.error
-                if error is None and not (out / name).is_dir():
-                    error = f"written on {outcome.where}, not seen here; -o must be a folder that all machines share"
-                if error is None:
-                    folder.succeeded(name)
+    try:
+        with JobFolder(out, settings.as_json(), "render", "object") as folder:
+            todo = []
+            for source in sources:
+                state = _state(source, folder, retry_failed)
+                if state is None:
+                    todo.append(source)
                 else:
-                    folder.failed(name, error, outcome.attempts)
-                yield outcome.item, None if error is None else f"{name}: {error}"
+                    yield source, state or None
+            task = partial(_render_one, out=out.resolve(), settings=settings, machine=machine)
+            with closing(jobs.run(task, todo, workers, cluster)) as outcomes:  # workers end before the folder is left
+                for outcome in outcomes:
+                    yield outcome.item, _noted(outcome, folder)
+    except OSError as error:
+        if error.errno in _NOBODY_CAN:
+            raise OSError(_told(error, out)) from error
+        raise
 
 
-def _state(source: Source, folder: RenderFolder, retry_failed: bool) -> str | None:
+def _noted(outcome: jobs.Outcome[Source, None], folder: JobFolder) -> str | None:
+    """None, or why an object failed, which is noted in the folder's list."""
+    name, error = outcome.item.name, outcome.error
+    if error is None and not (folder.folder / name).is_dir():
+        error = f"written on {outcome.where}, not seen here; -o must be a folder that all machines share"
+    if error is None:
+        folder.succeeded(name)
+        return None
+    folder.failed(name, error, outcome.attempts)
+    return f"{name}: {error}"
+
+
+def _told(error: OSError, out: Path) -> str:
+    return f"cannot write into {out}: {error.strerror}; what is done is kept, the same command goes on"
+
+
+def _state(source: Source, folder: JobFolder, retry_failed: bool) -> str | None:
     """None where there is work to do, nothing where it is done, or why it will not be."""
     views = folder.folder / source.name
     if views.is_dir():
@@ -133,7 +145,7 @@ def _render_one(source: Source, out: Path, settings: RenderSettings, machine: Ma
     """Render one object and put it in its place; runs in a worker."""
     if (out / source.name).is_dir():
         return  # by a worker that was given up for lost
-    staging = out / staging_name(source.name, secrets.token_hex(4))
+    staging = jobs.staging(out, "render", source.name)
     try:
         renderer = _renderer(settings, machine)
         camera, light = view_of(source, settings)
@@ -146,9 +158,7 @@ def _render_one(source: Source, out: Path, settings: RenderSettings, machine: Ma
         raise Halt(str(error)) from error
     except OSError as error:
         if error.errno in _NOBODY_CAN:
-            raise Halt(
-                f"cannot write into {out}: {error.strerror}; what is done is kept, the same command goes on"
-            ) from error
+            raise Halt(_told(error, out)) from error
         raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)

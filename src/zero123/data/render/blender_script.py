@@ -36,7 +36,8 @@ class Refused(Exception):
 def main() -> None:
     """Answer jobs until the input ends."""
     answers = _private_output()
-    _die_with_parent()
+    if sys.platform == "linux":  # the kernel ends this process when the one that started it is gone, however it ended
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     options = json.loads(sys.argv[-1])
     try:
         if bpy.app.version < _OLDEST:
@@ -58,20 +59,13 @@ def main() -> None:
 
 def _private_output() -> TextIO:
     """Keep standard output for answers; what Blender prints goes to standard error."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")  # sent line by line
     os.dup2(2, 1)
     return answers
 
 
-def _die_with_parent() -> None:
-    """Have the kernel end this process when the one that started it is gone, however that ended."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
 def _say(answers: TextIO, **values: Any) -> None:
     answers.write(json.dumps(values) + "\n")
-    answers.flush()
 
 
 def _render(job: dict[str, Any], options: dict[str, Any]) -> None:
@@ -79,8 +73,7 @@ def _render(job: dict[str, Any], options: dict[str, Any]) -> None:
     scene = bpy.context.scene
     _devices(options["device"])  # reset with the rest
     _import(job["mesh"], job["cycles"])
-    if job["need_textures"]:
-        _check_textures(job["mesh"])
+    _check_textures(job["mesh"], job["need_textures"])
     _normalise(job["mesh"], job["turn"])
     _colour_the_plain()
     _light(scene, job["light"])
@@ -98,10 +91,9 @@ def _import(path: str, cycles: dict[str, Any]) -> None:
         bpy.ops.import_scene.gltf(filepath=path, merge_vertices=cycles["merge_vertices"])
     elif suffix == ".obj":
         bpy.ops.wm.obj_import(filepath=path, forward_axis="NEGATIVE_Z", up_axis="Y")
-    elif suffix == ".ply":
-        bpy.ops.wm.ply_import(filepath=path, forward_axis="Y", up_axis="Z")
-    elif suffix == ".stl":
-        bpy.ops.wm.stl_import(filepath=path, forward_axis="Y", up_axis="Z")
+    elif suffix in (".ply", ".stl"):
+        read = bpy.ops.wm.ply_import if suffix == ".ply" else bpy.ops.wm.stl_import
+        read(filepath=path, forward_axis="Y", up_axis="Z")
     elif suffix == ".fbx":
         new = "fbx_import" in dir(bpy.ops.wm)
         bpy.ops.wm.fbx_import(filepath=path) if new else bpy.ops.import_scene.fbx(filepath=path)
@@ -112,16 +104,30 @@ def _import(path: str, cycles: dict[str, Any]) -> None:
             thing.hide_render = True  # of the file's own scene
     for collection in bpy.data.collections:
         if collection.name.startswith("glTF_not_exported"):
-            collection.hide_render = True  # shapes the importer draws bones with
             for thing in collection.all_objects:
-                thing.hide_render = True
+                thing.hide_render = True  # shapes the importer draws bones with
 
 
-def _check_textures(path: str) -> None:
-    for picture in bpy.data.images:
-        inside = picture.packed_file is not None or picture.source != "FILE"
-        if not inside and not os.path.exists(bpy.path.abspath(picture.filepath)):
-            raise Refused(f"{path}: its texture {os.path.basename(picture.filepath)} is missing; put it there")
+def _check_textures(path: str, needed: bool) -> None:
+    """Refuse an object whose pictures are lost, or show it grey; Cycles would show it pink."""
+    for tree in filter(None, (material.node_tree for material in bpy.data.materials)):
+        for node in [node for node in tree.nodes if node.bl_idname == "ShaderNodeTexImage"]:
+            fault = _picture_fault(node.image)
+            if fault and needed:
+                raise Refused(f"{path}: its texture {fault}")
+            if fault:
+                for link in node.outputs["Color"].links:
+                    if link.to_socket.name == "Base Color":
+                        link.to_socket.default_value = (_GREY, _GREY, _GREY, 1)
+                tree.nodes.remove(node)
+
+
+def _picture_fault(picture: Any) -> str | None:
+    if picture is None or picture.source != "FILE":
+        return None if picture else "is missing; put it there"
+    if not picture.packed_file and not os.path.exists(bpy.path.abspath(picture.filepath)):
+        return f"{os.path.basename(picture.filepath)} is missing; put it there"
+    return f"{picture.name} is damaged" if 0 in picture.size else None
 
 
 def _normalise(path: str, turn: bool) -> None:
@@ -170,13 +176,10 @@ def _bounds(path: str) -> tuple[Any, Any]:
 def _colour_the_plain() -> None:
     """Show vertex colours that no material uses, and grey where there is neither colour nor material."""
     for mesh in bpy.data.meshes:
-        colours = mesh.color_attributes[0].name if len(mesh.color_attributes) else None
+        colours = mesh.color_attributes[0].name if len(mesh.color_attributes) else ""
         if not len(mesh.materials):
             mesh.materials.append(_matt(colours))
-            continue
-        if colours is None:
-            continue
-        for material in filter(None, mesh.materials):
+        for material in filter(None, mesh.materials if colours else ()):
             tree = material.node_tree
             kinds = {node.bl_idname: node for node in (tree.nodes if tree else ())}
             surface = kinds.get("ShaderNodeBsdfPrincipled")
@@ -186,51 +189,49 @@ def _colour_the_plain() -> None:
             tint.data_type, tint.blend_type = "RGBA", "MULTIPLY"
             tint.inputs["Factor"].default_value = 1
             tint.inputs[6].default_value = surface.inputs["Base Color"].default_value  # A of the colours
-            tree.links.new(_attribute(tree, colours).outputs["Color"], tint.inputs[7])
+            tree.links.new(_attribute(tree, colours), tint.inputs[7])
             tree.links.new(tint.outputs[2], surface.inputs["Base Color"])
 
 
-def _matt(colours: str | None) -> Any:
+def _matt(colours: str) -> Any:
     material = bpy.data.materials.new("matt")
     material.use_nodes = True
     surface = material.node_tree.nodes["Principled BSDF"]
     surface.inputs["Roughness"].default_value = 1
     surface.inputs["Base Color"].default_value = (_GREY, _GREY, _GREY, 1)
     if colours:
-        node = _attribute(material.node_tree, colours)
-        material.node_tree.links.new(node.outputs["Color"], surface.inputs["Base Color"])
+        material.node_tree.links.new(_attribute(material.node_tree, colours), surface.inputs["Base Color"])
     return material
 
 
 def _attribute(tree: Any, name: str) -> Any:
     node = tree.nodes.new("ShaderNodeVertexColor")
     node.layer_name = name
-    return node
+    return node.outputs["Color"]
 
 
 def _light(scene: Any, light: dict[str, Any]) -> None:
     scene.world = bpy.data.worlds.new("world")
     scene.world.use_nodes = True
     if light["kind"] == "area":
-        _lamp(scene, "AREA", light["energy"], location=light["position"], scale=light["size"])
+        _lamp(scene, "AREA", light["energy"], location=light["position"]).data.size = light["size"]
         if light["bulb"] > 0:
             _lamp(scene, "POINT", light["bulb"], location=light["bulb_position"]).data.shadow_soft_size = 0.1
-        background = scene.world.node_tree.nodes["Background"]
-        background.inputs["Color"].default_value = (0.0509, 0.0509, 0.0509, 1)  # a new scene's own
+        grey = scene.world.node_tree.nodes["Background"].inputs["Color"]
+        grey.default_value = (0.0509, 0.0509, 0.0509, 1)  # a new scene's own
         return
     _sky(scene.world.node_tree, light["sky"])
     for name in ("key", "fill"):
-        towards = Vector(light[f"{name}_direction"])
         if light[name] > 0:  # a lamp's irradiance E leaves E / pi of a white surface, so pi undoes it
             lamp = _lamp(scene, "SUN", math.pi * light[name], colour=light["tint"])
-            lamp.rotation_euler = towards.to_track_quat("Z", "Y").to_euler()  # lamps shine along their -z
+            lamp.rotation_euler = Vector(light[f"{name}_direction"]).to_track_quat("Z", "Y").to_euler()  # shines to -z
 
 
 def _lamp(scene: Any, kind: str, energy: float, **more: Any) -> Any:
     data = bpy.data.lights.new(kind, type=kind)
     data.energy, data.color = energy, more.get("colour", (1, 1, 1))
     lamp = bpy.data.objects.new(kind, data)
-    lamp.location, lamp.scale = more.get("location", (0, 0, 0)), (more.get("scale", 1),) * 3
+    lamp.location = more.get("location", (0, 0, 0))
     scene.collection.objects.link(lamp)
     return lamp
 
@@ -255,7 +256,6 @@ def _set_up(scene: Any, job: dict[str, Any], options: dict[str, Any]) -> None:
     render.resolution_y, render.resolution_x = job["hw"]
     render.film_transparent = settings["transparent"]
     render.image_settings.file_format, render.image_settings.color_mode = "PNG", "RGBA"
-    render.image_settings.compression = 15
     render.threads_mode, render.threads = "FIXED", options["threads"]
     render.use_persistent_data = True  # the scene is the same in all views of an object
     scene.view_settings.view_transform = settings["view_transform"]

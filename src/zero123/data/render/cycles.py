@@ -18,13 +18,21 @@ from torch import Tensor
 
 from zero123.data.render.light import AreaLight, Light
 from zero123.data.render.settings import CyclesSettings, Machine
-from zero123.data.render.source import Source, missing_textures
+from zero123.data.render.source import Source
+from zero123.data.render.textures import texture_fault
 from zero123.geometry.camera import Camera
 from zero123.images import io
-from zero123.meshes.load import MeshError
+from zero123.jobs import Halt
+from zero123.meshes.load import MeshError, check_whole, load
 
 _SCRIPT = Path(__file__).with_name("blender_script.py")
 _Z_UP = (".ply", ".stl")
+_MENDED = (".obj", ".ply", ".stl")
+"""Kinds in which Blender's readers put 0 where a file has a number that is none."""
+
+_ANSWER = '{"ok": '
+"""How the script's answers begin; other lines are Blender's own."""
+
 _LIFE = 200
 """Objects after which Blender is started anew; what it leaks goes with it."""
 
@@ -45,18 +53,15 @@ class CyclesRenderer:
         settings: of Cycles.
         machine: where Blender is and what it computes with.
         need_textures: refuse objects whose textures are missing.
-        threads: of Blender on the CPU.
 
     Raises:
         ImportError: no Blender is found; says how to install it.
     """
 
-    def __init__(
-        self, settings: CyclesSettings, machine: Machine, need_textures: bool = True, threads: int = 1
-    ) -> None:
+    def __init__(self, settings: CyclesSettings, machine: Machine, need_textures: bool = True) -> None:
         self._command = find_blender(machine.blender)
         self._settings, self._device = settings, machine.device
-        self._need_textures, self._threads = need_textures, threads
+        self._need_textures, self._threads = need_textures, machine.threads
         self._process: subprocess.Popen[str] | None = None
         self._noise: IO[bytes] | None = None
         self._version = ""
@@ -73,6 +78,7 @@ class CyclesRenderer:
         Raises:
             MeshError: the object cannot be rendered, in one line.
             BlenderError: Blender died of it; the next object gets a new one.
+            Halt: there is no room for temporary files.
         """
         with tempfile.TemporaryDirectory(prefix="zero123-") as folder:
             path = source.path
@@ -82,11 +88,21 @@ class CyclesRenderer:
                 path = export_mesh(source.parts()[0], Path(folder) / "object.glb")
             if not path.is_file():
                 raise MeshError(f"{path}: no such file")
-            lost = missing_textures(path) if self._need_textures else []
-            if lost:
-                raise MeshError(f"{path}: its texture {lost[0]} is missing; put it there")
-            self._ask(self._job(path.resolve(), camera, light, folder))
-            views = [io.load(Path(folder) / f"{k:03d}.png", max(camera.hw)) for k in range(len(camera.position))]
+            check_whole(path)
+            if path.suffix.lower() in _MENDED:
+                load(path)  # refuses what it would otherwise draw wrong
+            fault = texture_fault(path, decode=False) if self._need_textures else None
+            if fault:
+                raise MeshError(f"{path}: {fault}")
+            try:
+                self._ask(path, self._job(path.resolve(), camera, light, folder))
+                views = [io.load(Path(folder) / f"{k:03d}.png", max(camera.hw)) for k in range(len(camera.position))]
+            except ValueError as error:
+                if shutil.disk_usage(folder).free < 8 * camera.hw[0] * camera.hw[1]:
+                    raise Halt(
+                        f"{tempfile.gettempdir()} is full; make room, or set TMPDIR to another folder"
+                    ) from error
+                raise
         opaque = torch.ones_like(views[0][:1])
         return torch.stack([view if len(view) == 4 else torch.cat((view, opaque)) for view in views])
 
@@ -117,7 +133,7 @@ class CyclesRenderer:
             "out": out,
         }
 
-    def _ask(self, job: dict[str, Any]) -> None:
+    def _ask(self, path: Path, job: dict[str, Any]) -> None:
         if self._served >= _LIFE:
             self.close()
         self._start()
@@ -130,7 +146,8 @@ class CyclesRenderer:
             pass  # it has died; the missing answer says so
         answer = self._answer()
         if not answer["ok"]:
-            raise MeshError(answer["reason"])
+            reason = str(answer["reason"]).removeprefix("RuntimeError: Error: ")
+            raise MeshError(reason if path.name in reason else f"{path}: not readable by Blender ({reason})")
 
     def _start(self) -> None:
         if self._process is not None:
@@ -158,9 +175,9 @@ class CyclesRenderer:
 
     def _answer(self) -> dict[str, Any]:
         assert self._process is not None and self._process.stdout is not None and self._noise is not None
-        line = self._process.stdout.readline()
-        if line.startswith("{"):
-            return dict(json.loads(line))
+        for line in self._process.stdout:  # Blender greets before our script has its output
+            if line.startswith(_ANSWER):
+                return dict(json.loads(line))
         code = self._process.wait()
         self._noise.seek(0)
         said = self._noise.read().decode("utf-8", "replace").strip().splitlines()
@@ -182,9 +199,21 @@ def find_blender(given: str | None = None) -> list[str]:
         if importlib.util.find_spec("bpy") is None:
             raise ImportError(f"the renderer 'blender' needs Blender. {_HOW}")
         given = sys.executable
-    program = shutil.which(given)
+    program = shutil.which(os.path.expanduser(given))
     if program is None:
         raise ImportError(f"no such program: {given}. {_HOW}")
-    if "blender" in Path(program).name.lower():
+    if _is_blender(program):
         return [program, "--background", "--factory-startup", "--python-exit-code", "1", "--python", str(_SCRIPT), "--"]
     return [program, "-I", str(_SCRIPT)]
+
+
+def _is_blender(program: str) -> bool:
+    """Whether a program is a Blender rather than a Python: by its name, or else by what it says it is."""
+    name = Path(program).name.lower()
+    if "python" in name or "blender" in name:
+        return "python" not in name
+    try:
+        said = subprocess.run([program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return False  # it will not run as a Python either, which is then told
+    return said.stdout.lstrip().startswith(b"Blender")

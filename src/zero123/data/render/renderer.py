@@ -11,7 +11,8 @@ from torch import Tensor
 
 from zero123.data.render.light import AreaLight, Light
 from zero123.data.render.settings import Machine, RenderSettings
-from zero123.data.render.source import Source, missing_textures
+from zero123.data.render.source import Source
+from zero123.data.render.textures import texture_fault
 from zero123.geometry.camera import Camera
 from zero123.meshes.load import MeshError
 
@@ -58,9 +59,9 @@ class Embree:
 
         if not isinstance(light, Light):
             raise ValueError("embree knows no area light; use the light 'studio'")
-        lost = missing_textures(source.path) if source.path is not None and self._need_textures else []
-        if lost:
-            raise MeshError(f"{source.path}: its texture {lost[0]} is missing; put it there")
+        fault = texture_fault(source.path) if source.path is not None and self._need_textures else None
+        if fault:
+            raise MeshError(f"{source.path}: {fault}")
         renderer = EmbreeRenderer(source.parts())
         return torch.stack([renderer.render(one, light, self._samples) for one in _each(camera)])
 

@@ -158,13 +158,17 @@ class Machine:
     Attributes:
         blender: a Python with `bpy`, or a Blender; None for what ZERO123_BLENDER names, or this Python.
         device: `cpu`, `cuda` or `optix`, of Blender.
+        threads: of Blender on the CPU.
     """
 
     blender: str | None = None
     device: Device = "cpu"
+    threads: int = 1
 
     def __post_init__(self) -> None:
         _one_of("device", self.device, Device)
+        if self.threads < 1:
+            raise ValueError(f"threads must be at least 1, got {self.threads}")
 
 
 def _one_of(name: str, value: str, choices: Any) -> None:

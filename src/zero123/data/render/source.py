@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 
@@ -71,60 +68,18 @@ def check_extent(name: str, side: float, away: float) -> None:
         )
 
 
-def missing_textures(path: Path) -> list[str]:
-    """Pictures that an OBJ's materials or a glTF name and that are not there; other kinds say so when they are read."""
-    suffix = path.suffix.lower()
-    if suffix == ".gltf":
-        named = _gltf_pictures(path)
-    elif suffix == ".obj":
-        named = _obj_pictures(path)
-    else:
-        return []
-    return [name for name in named if not (path.parent / name).is_file()]
-
-
-def _gltf_pictures(path: Path) -> list[str]:
-    try:
-        images = json.loads(path.read_text(encoding="utf-8")).get("images", [])
-        return [unquote(i["uri"]) for i in images if "uri" in i and not i["uri"].startswith("data:")]
-    except (OSError, ValueError, AttributeError, TypeError):
-        return []  # the reader of meshes says what is wrong with it
-
-
-def _obj_pictures(path: Path) -> list[str]:
-    named = []
-    for library in _values(path, "mtllib"):
-        if (path.parent / library).is_file():
-            # options such as `-s 1 1 1` come before the name
-            named += [
-                re.sub(r"^(-\w+(\s+[-\d.]+|\s+on|\s+off)*\s+)*", "", v)
-                for v in _values(path.parent / library, "map_Kd")
-            ]
-        else:
-            named.append(library)
-    return [name.replace("\\", "/") for name in named]
-
-
-def _values(path: Path, key: str) -> list[str]:
-    """What follows `key` at the beginning of the lines of a text file."""
-    try:
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            found = [line.strip()[len(key) :].strip() for line in lines if line.lstrip().startswith(key + " ")]
-    except OSError:
-        return []  # the reader of meshes says what is wrong with it
-    return list(dict.fromkeys(found))
-
-
 def sources_of(meshes: Sequence[Path]) -> list[Source]:
     """Objects of mesh files and of the folders that hold some, at any depth, each with a name of its own.
 
     Names are the files' without ending. Where two are alike, all are named by their way from the given folder.
 
     Raises:
-        ValueError: there are none, or two are one.
+        ValueError: there are none, one that was named is not there, or two are one.
     """
     found: dict[Path, Path] = {}
     for given in meshes:
+        if not given.exists():
+            raise ValueError(f"{given}: no such file or folder")
         inside = sorted(given.rglob("*")) if given.is_dir() else [given]
         for file in inside:
             if file == given or (file.suffix.lower() in BLENDER_SUFFIXES and not file.name.startswith(".")):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from zero123.data.job_workers import Done, Failed, Halt, LocalPool, Lost, Pool, RayPool, Ready
-
-__all__ = ["Halt", "Outcome", "Workers", "run"]
+from zero123.jobs.cluster import RayPool
+from zero123.jobs.local import LocalPool
+from zero123.jobs.workers import Done, Failed, Halt, Lost, Pool, Ready, Workers
 
 log = logging.getLogger(__name__)
 
@@ -24,32 +23,6 @@ _TICK = 1.0
 
 _PATIENCE = 600.0
 """Seconds without any worker, busy or ready, after which a run ends."""
-
-
-@dataclass(frozen=True)
-class Workers:
-    """How many work, and what is expected of them.
-
-    Attributes:
-        count: None for one per core (with `gpus`: per GPU) of this machine, or of the cluster as it is at the start.
-        gpus: every worker gets a GPU of its own, named to it by CUDA_VISIBLE_DEVICES.
-        time_limit: seconds an item may take; None for no limit.
-        attempts: how often an item is begun whose worker dies, before it is given up. An error that the task raises
-            and a time-out are final: another try would end as they did.
-    """
-
-    count: int | None = None
-    gpus: bool = False
-    time_limit: float | None = None
-    attempts: int = 3
-
-    def __post_init__(self) -> None:
-        if self.count is not None and self.count < 1:
-            raise ValueError(f"workers must be at least 1, got {self.count}")
-        if self.time_limit is not None and self.time_limit <= 0:
-            raise ValueError(f"the time limit must be more than 0 seconds, got {self.time_limit}")
-        if self.attempts < 1:
-            raise ValueError(f"attempts must be at least 1, got {self.attempts}")
 
 
 @dataclass(frozen=True)
@@ -98,14 +71,9 @@ def run(
     workers = Workers(workers) if isinstance(workers, int) else workers or Workers()
     if not items:
         return
-    pool: LocalPool | RayPool
-    if cluster is None:
-        pool = LocalPool(task, workers.gpus)
-        count = workers.count or (_gpus() if workers.gpus else len(_cores()))
-    else:
-        pool = RayPool(task, cluster, workers.gpus)
-        count = workers.count or pool.slots()
+    pool: Pool = LocalPool(task, workers) if cluster is None else RayPool(task, cluster, workers)
     try:
+        count = workers.count or pool.slots()
         yield from _Shift(pool, items, workers, min(count, len(items))).outcomes()
     finally:
         pool.close()
@@ -142,7 +110,9 @@ class _Shift:
         if self._busy or self._idle:
             self._alone_since = time.monotonic()
         elif time.monotonic() - self._alone_since > _PATIENCE:
-            raise Halt(f"no worker became ready in {_PATIENCE:.0f} seconds; has the cluster a free core or GPU?")
+            raise Halt(
+                f"no worker became ready in {_PATIENCE:.0f} seconds; has the cluster a core, memory or GPU to spare?"
+            )
 
     def _on(self, slot: int, event: Ready | Done | Failed | Lost) -> Iterator[Outcome[Any, Any]]:
         if isinstance(event, Lost):
@@ -192,19 +162,3 @@ class _Shift:
         self._where.pop(slot, None)
         if self._waiting:
             self._pool.hire(slot)
-
-
-def _cores() -> Sequence[int]:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return range(os.cpu_count() or 1)
-
-
-def _gpus() -> int:
-    import torch
-
-    count = torch.cuda.device_count()
-    if not count:
-        raise ValueError("one worker per GPU was asked for, but no CUDA device is seen here; use the CPU")
-    return count
