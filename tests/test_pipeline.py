@@ -294,5 +294,5 @@ def test_an_empty_picture_and_an_unknown_method_are_refused():
 
 def test_shapes_of_one_view_hold_for_many_photos_of_blobs():
     look = views().model.look(blobs(2))
-    assert look.tokens.shape == (2, 64, 16)
+    assert look.tokens.shape == (2, 16, 16)
     assert look.latent.shape == (2, *views().model.latent_shape)

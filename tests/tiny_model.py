@@ -35,6 +35,24 @@ def tiny_codec(seed=0):
     return codec.requires_grad_(False)
 
 
+def tiny_volume_network(side=16, depth=6, features=3):
+    """A network that makes the cells of a volume of 2 x 2 pixels a cell."""
+    return UNet2DConditionModel(
+        sample_size=side,
+        in_channels=12,
+        out_channels=depth * (4 + features),
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=8,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=2,
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=4,
+    )
+
+
 def tiny_view_model(seed=0, volume=True):
     """A model with every part that `mini` has, or all but the volume; the same weights for the same seed."""
     torch.manual_seed(seed)
@@ -43,6 +61,7 @@ def tiny_view_model(seed=0, volume=True):
         prediction="velocity",
         tokens="grid",
         rays=True,
+        volume_depth=6 if volume else 0,
         null_projected=False,
         latent_scale=1.0,
         scale_condition=True,
@@ -52,10 +71,10 @@ def tiny_view_model(seed=0, volume=True):
         name="tiny",
         licence="none",
     )
-    behind = FeatureVolume(WIDTH, side=16, shrink=2, depth=6, features=3, layers=1, width=8, samples=12)
+    behind = FeatureVolume(tiny_volume_network(), 6) if volume else None
     unet = UNet2DConditionModel(
         sample_size=SIZE // 4,
-        in_channels=2 * LATENT + 6 + (LATENT + behind.channels if volume else 0),
+        in_channels=2 * LATENT + 6 + (LATENT + behind.channels if behind else 0),
         out_channels=LATENT,
         block_out_channels=(16, 32),
         layers_per_block=1,
@@ -74,7 +93,7 @@ def tiny_view_model(seed=0, volume=True):
         num_hidden_layers=1,
         num_attention_heads=2,
         image_size=SIZE,
-        patch_size=4,
+        patch_size=8,
     )
     return ViewModel(
         unet,
@@ -83,7 +102,7 @@ def tiny_view_model(seed=0, volume=True):
         PoseConditioning(WIDTH, absolute=True),
         ElevationHead(WIDTH),
         settings,
-        feature_volume=behind if volume else None,
+        feature_volume=behind,
     ).eval()
 
 

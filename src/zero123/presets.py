@@ -97,12 +97,13 @@ def mini_model(codec: PatchCodec) -> ViewModel:
     from zero123.models.pose_conditioning import ElevationHead, PoseConditioning
     from zero123.models.view_model import ViewModel, ViewModelSettings
 
-    width, latent = 256, codec.config.latent_channels
+    width, latent = 192, codec.config.latent_channels
     settings = ViewModelSettings(
         image_size=128,
         prediction="velocity",
         tokens="grid",
         rays=True,
+        volume_depth=32,
         null_projected=False,
         latent_scale=1.0,
         scale_condition=True,
@@ -112,8 +113,8 @@ def mini_model(codec: PatchCodec) -> ViewModel:
         name="mini",
         licence="Apache-2.0; see ATTRIBUTION.md for the objects it learned from",
     )
-    volume = FeatureVolume(width)
-    unet = _mini_unet(3 * latent + 6 + volume.channels, latent, width, (128, 256))
+    volume = FeatureVolume(_mini_volume(settings.volume_depth, width), settings.volume_depth)
+    unet = _mini_unet(3 * latent + 6 + volume.channels, latent, width, (96, 192))
     vision = CLIPVisionConfig(
         hidden_size=width,
         intermediate_size=4 * width,
@@ -121,7 +122,7 @@ def mini_model(codec: PatchCodec) -> ViewModel:
         num_hidden_layers=4,
         num_attention_heads=width // 32,
         image_size=128,
-        patch_size=8,
+        patch_size=16,
     )
     encoder = ImageEncoder(CLIPVisionModelWithProjection(vision), settings.tokens)
     return ViewModel(
@@ -132,6 +133,26 @@ def mini_model(codec: PatchCodec) -> ViewModel:
         ElevationHead(width),
         settings,
         feature_volume=volume,
+    )
+
+
+def _mini_volume(depth: int, width: int, features: int = 8) -> UNet2DConditionModel:
+    """The network from 4x4 pixels each to `depth` cells of density, colour and `features`."""
+    from diffusers import UNet2DConditionModel
+
+    channels = (64, 128, 224)
+    return UNet2DConditionModel(
+        sample_size=32,
+        in_channels=3 * 4 * 4,
+        out_channels=depth * (4 + features),
+        block_out_channels=channels,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        cross_attention_dim=width,
+        attention_head_dim=tuple(c // 32 for c in channels),  # diffusers takes this as the number of heads
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=4,
     )
 
 

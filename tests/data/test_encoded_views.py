@@ -172,7 +172,7 @@ def test_the_command_line_encodes(views, model, tmp_path, monkeypatch, capsys):
     assert stop.value.code == 0 and "5 objects in 1 shards" in capsys.readouterr().out
     arrays = EncodedObjects(tmp_path / "out").arrays(4)
     assert arrays["latents"].shape == (VIEWS, 1, 8, 8, 8) and arrays["latents"].dtype == np.float16
-    assert arrays["tokens"].shape == (VIEWS, 1, 64, 16) and arrays["poses"].shape == (VIEWS, 3)
+    assert arrays["tokens"].shape == (VIEWS, 1, 16, 16) and arrays["poses"].shape == (VIEWS, 3)
 
 
 def test_objects_for_validation_stay_out_of_training(views, model, tmp_path):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tiny_model import SIZE, WIDTH, blobs
+from tiny_model import SIZE, WIDTH, blobs, tiny_volume_network
 from zero123.geometry.camera import FIELD_OF_VIEW, Camera
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.models.feature_volume import FeatureVolume, Volume
@@ -15,10 +15,9 @@ SOURCE = OrbitPose.from_degrees([0.0], [20.0], [1.8])
 MOVES = RelativePose.from_degrees([0.0, 40.0, -120.0, 180.0], [0.0, 25.0, -30.0, 10.0], [0.0, 0.2, -0.2, 0.1])
 
 
-def network(**sizes):
+def network(side=16, depth=8):
     torch.manual_seed(0)
-    small = {"side": 16, "shrink": 2, "depth": 8, "features": 3, "layers": 1, "width": 8}
-    return FeatureVolume(WIDTH, **{**small, **sizes})
+    return FeatureVolume(tiny_volume_network(side, depth), depth)
 
 
 def cells(side, depth, source=SOURCE):
@@ -36,7 +35,7 @@ def ball(radius, side=48, depth=48, density=100.0):
     edge = 2 * HALF_DEPTH / depth
     values[..., 0] = density * ((radius - cells(side, depth).norm(dim=-1)) / edge + 0.5).clamp(0, 1)
     values[..., 1] = 1.0
-    volume = network(side=side, samples=96, depth=depth)
+    volume = network(side, depth)
     return volume, Volume(values, volume._own_depth(values, SOURCE.radius), torch.ones(1, 3, 96, 96), SOURCE)
 
 
@@ -139,8 +138,8 @@ def test_empty_space_is_zero_in_every_channel():
 
 
 def test_views_of_several_photos_are_those_of_each_alone():
-    volume = network(samples=12).eval()
-    photo, tokens, source = blobs(2), torch.randn(2, 64, WIDTH), OrbitPose(*torch.rand(3, 2).add(1).unbind())
+    volume = network().eval()
+    photo, tokens, source = blobs(2), torch.randn(2, 16, WIDTH), OrbitPose(*torch.rand(3, 2).add(1).unbind())
     with torch.no_grad():
         both = volume.look(volume(photo, tokens, source), MOVES)
         for k in range(2):
@@ -151,10 +150,10 @@ def test_views_of_several_photos_are_those_of_each_alone():
 
 def test_it_learns_an_outline_from_pictures_of_it():
     """A few steps on views of one ball: gradients lead from what cameras see to the network."""
-    volume = network(samples=16).train()
+    volume = network().train()
     _, behind = ball(0.4)
     torch.manual_seed(0)
-    photo, tokens = blobs(1, SIZE), torch.randn(1, 64, WIDTH)
+    photo, tokens = blobs(1, SIZE), torch.randn(1, 16, WIDTH)
     with torch.no_grad():
         truth = torch.nn.functional.interpolate(ball(0.4)[0].eval().look(behind, MOVES).opacity, (16, 16), mode="area")
     optimiser = torch.optim.Adam(volume.parameters(), 5e-3)

@@ -14,7 +14,6 @@ from tiny_model import blobs, tiny_view_model
 from zero123.diffusion.guidance import Guided, Pair
 from zero123.diffusion.samplers import ancestral, euler, exploding, preserving
 from zero123.geometry.orbit import OrbitPose, RelativePose
-from zero123.models.feature_volume import FeatureVolume
 from zero123.models.patch_codec import PatchCodec
 from zero123.models.pretrained import load_model
 from zero123.models.view_model import Condition, ViewModel, ViewModelSettings
@@ -119,7 +118,7 @@ def test_look_and_join_are_condition():
 def test_conditions_have_one_row_per_view():
     condition = mini().condition(blobs(1), MOVES, SOURCE)
     assert len(condition) == 3
-    assert condition.tokens.shape == (3, 64, 16)
+    assert condition.tokens.shape == (3, 16, 16)
     assert condition.latent.shape == (3, *mini().latent_shape)
     assert condition.rays.shape == (3, 6, 8, 8)
     assert condition.projected.shape == (3, 8 + 4 * 8, 8, 8)
@@ -214,13 +213,16 @@ def test_parts_that_do_not_go_together_are_refused():
     parts = good.unet, good.autoencoder, good.image_encoder, good.pose_conditioning
     with pytest.raises(ValueError, match="elevation_head must be given"):
         ViewModel(*parts, None, good.settings)
-    with pytest.raises(ValueError, match="unet must take 22 channels, takes 62"):
+    with pytest.raises(ValueError, match="volume_depth must be the feature_volume's, or 0 for none, got 6"):
         ViewModel(*parts, good.elevation_head, good.settings)
+    with pytest.raises(ValueError, match="unet must take 22 channels, takes 62"):
+        ViewModel(*parts, good.elevation_head, replace(good.settings, volume_depth=0))
     with pytest.raises(ValueError, match="unet must take 56 channels, takes 62"):
         without_rays = replace(good.settings, rays=False)
         ViewModel(*parts, good.elevation_head, without_rays, feature_volume=good.feature_volume)
-    with pytest.raises(ValueError, match="feature_volume must be of 32 pixels and 16 cells a side, is of 64 and 16"):
-        ViewModel(*parts, good.elevation_head, good.settings, feature_volume=FeatureVolume(16, side=16, shrink=4))
+    with pytest.raises(ValueError, match="feature_volume must be of 64 pixels and 32 cells a side, is of 32 and 16"):
+        large = replace(good.settings, image_size=64)
+        ViewModel(*parts, good.elevation_head, large, feature_volume=good.feature_volume)
     with pytest.raises(ValueError, match="tokens must have one width"):
         narrow = *parts[:3], type(parts[3])(24, True)
         ViewModel(*narrow, good.elevation_head, good.settings, feature_volume=good.feature_volume)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers.models.attention import BasicTransformerBlock
-from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -72,43 +71,28 @@ class FeatureVolume(nn.Module):
     arXiv:2012.02190); and the expected surface moves the input's own pixels to where the target sees them.
 
     Args:
-        token_width: length D of an image token; the tokens are a grid of half the volume's side.
-        side: cells along the picture's sides, S.
-        shrink: pixels a cell along the picture's sides.
-        depth: cells along the depth.
-        features: of a cell, F, for the denoising network.
-        layers: transformer layers that know the input's pose, before the volume is made.
-        width: of the convolutions that make it.
-        samples: points along a target ray.
+        network: diffusers' `UNet2DConditionModel` at the volume's own resolution, S x S. It takes the picture's pixels,
+            3 * k * k channels for k pixels a cell, attends to the image tokens, and knows the input's pose as class
+            labels, 4 numbers; it gives the cells, `depth * (4 + F)` channels.
+        depth: cells along the depth, D.
+
+    Raises:
+        ValueError: the network's channels do not go with the depth.
     """
 
-    def __init__(
-        self,
-        token_width: int,
-        side: int = 32,
-        shrink: int = 4,
-        depth: int = 32,
-        features: int = 8,
-        layers: int = 3,
-        width: int = 192,
-        samples: int = 48,
-    ) -> None:
+    def __init__(self, network: nn.Module, depth: int) -> None:
         super().__init__()
-        sizes = {"side": side, "shrink": shrink, "depth": depth, "features": features, "layers": layers}
-        self.config = {"token_width": token_width, **sizes, "width": width, "samples": samples}
-        self.side, self.shrink, self.depth, self.features, self.samples = side, shrink, depth, features, samples
-        half, heads = width // 2, max(token_width // 32, 1)
-        self.stem = nn.Sequential(
-            nn.Conv2d(3 * shrink**2, half, 3, padding=1), nn.SiLU(), nn.Conv2d(half, half, 3, padding=1)
-        )
-        self.place = nn.Linear(4, token_width)
-        self.blocks = nn.ModuleList(
-            BasicTransformerBlock(token_width, heads, token_width // heads, activation_fn="gelu") for _ in range(layers)
-        )
-        self.norm = nn.LayerNorm(token_width)
-        self.grow = nn.Linear(token_width, 4 * width)
-        self.mix = nn.Conv2d(width + half, width, 3, padding=1)
-        self.cells = nn.Conv2d(width, depth * (4 + features), 1)
+        self.network: Any = network
+        config: Any = network.config
+        taken, given = int(config.in_channels), int(config.out_channels)
+        self.side, self.shrink, self.depth = int(config.sample_size), math.isqrt(taken // 3), depth
+        if taken != 3 * self.shrink**2 or given % depth or given <= 4 * depth:
+            raise ValueError(
+                f"the volume's network must take 3 channels for each pixel of a cell and give a multiple of {depth} "
+                f"over {4 * depth}, takes {taken} and gives {given}"
+            )
+        self.features = given // depth - 4
+        self.samples = depth * 3 // 2
 
     @property
     def image_size(self) -> int:
@@ -125,29 +109,21 @@ class FeatureVolume(nn.Module):
 
         Args:
             photo: (P, 3, H, W) in [0, 1].
-            tokens: of the image encoder, (P, (S / 2)², D).
+            tokens: of the image encoder, (P, N, T).
             source: poses of the pictures' cameras, (P,).
         """
-        stem = self.stem(F.pixel_unshuffle(1 - photo, self.shrink))
         angle = source.elevation
         pose = torch.stack((angle, angle.sin(), angle.cos(), source.radius), dim=-1)
-        hidden = tokens + self.place(pose.to(tokens))[:, None]
-        for block in self.blocks:
-            hidden = block(hidden)
-        grid = self.grow(self.norm(hidden)).transpose(1, 2).unflatten(-1, (self.side // 2, self.side // 2))
-        cells = self.cells(F.silu(self.mix(F.silu(torch.cat((F.pixel_shuffle(grid, 2), stem), dim=1)))))
+        step = torch.zeros(len(photo), device=photo.device)  # the network was made to denoise; here nothing is noisy
+        cells = self.network(
+            F.pixel_unshuffle(1 - photo, self.shrink), step, tokens, class_labels=pose.to(tokens), return_dict=False
+        )[0]
         with torch.autocast(photo.device.type, enabled=False):
             raw = cells.float().unflatten(1, (self.depth, 4 + self.features))
             pixels = F.avg_pool2d(photo.float(), self.shrink)[:, None]  # what is behind a pixel starts in its colour
             density = _SOLID * F.softplus(_SLOPE * (raw[:, :, :1] + _MIST))
             values = torch.cat((density, raw[:, :, 1:4] + pixels, raw[:, :, 4:]), dim=2).movedim(2, -1).contiguous()
             return Volume(values, self._own_depth(values, source.radius), photo, source)
-
-    def attend_with(self, processor: Any) -> None:
-        """Let all layers compute attention by one of diffusers' processors."""
-        for layer in self.modules():
-            if isinstance(layer, Attention):
-                layer.set_processor(processor)
 
     def look(self, volume: Volume, relative: RelativePose) -> Projected:
         """What V target cameras see, a row of V / P of them for each of P volumes.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from zero123.files import replace_folder
 from zero123.models.autoencoder import Autoencoder
+from zero123.models.feature_volume import FeatureVolume
 from zero123.models.image_encoder import ImageEncoder
 from zero123.models.int8 import is_int8
 from zero123.models.lora import apply_lora
@@ -180,7 +181,10 @@ def _networks(model: ViewModel) -> dict[str, nn.Module]:
         "image_encoder": model.image_encoder.network,
         "pose_conditioning": model.pose_conditioning,
     }
-    optional = {"elevation_head": model.elevation_head, "feature_volume": model.feature_volume}
+    optional = {
+        "elevation_head": model.elevation_head,
+        "feature_volume": None if model.feature_volume is None else model.feature_volume.network,
+    }
     return networks | {name: network for name, network in optional.items() if network is not None}
 
 
@@ -227,6 +231,7 @@ def _build(
     encoder = ImageEncoder(made["image_encoder"], settings.tokens)
     parts = autoencoder, encoder, made["pose_conditioning"], made.get("elevation_head")
     try:
-        return ViewModel(made["unet"], *parts, settings, feature_volume=made.get("feature_volume")).eval()
+        volume = FeatureVolume(made["feature_volume"], settings.volume_depth) if "feature_volume" in made else None
+        return ViewModel(made["unet"], *parts, settings, feature_volume=volume).eval()
     except ValueError as error:
         raise WeightsError(f"{settings.name}: the networks do not go together: {error}") from error

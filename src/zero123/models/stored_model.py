@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from zero123.models.feature_volume import FeatureVolume
 from zero123.models.patch_codec import PatchCodec, is_patch_codec
 from zero123.models.pose_conditioning import ElevationHead, PoseConditioning
 from zero123.models.view_model import ViewModelSettings
@@ -96,7 +95,7 @@ def _read_folder(folder: Path) -> StoredModel:
         "image_encoder": CLIPVisionModelWithProjection,
         "pose_conditioning": PoseConditioning,
     }
-    for part, cls in (("elevation_head", ElevationHead), ("feature_volume", FeatureVolume)):
+    for part, cls in (("elevation_head", ElevationHead), ("feature_volume", UNet2DConditionModel)):
         if part in index:
             classes[part] = cls
     return StoredModel({part: (cls, read_component(folder / part)) for part, cls in classes.items()}, settings)

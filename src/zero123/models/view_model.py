@@ -31,6 +31,7 @@ class ViewModelSettings:
         schedule: noise levels of its steps, see `NoiseSchedule.named`.
         tokens: the image encoder's output, one pooled token or a grid.
         rays: the UNet also gets the target's rays in the input camera's frame, 6 channels.
+        volume_depth: cells along the depth of the volume behind the input picture, see `FeatureVolume`; 0 for none.
         joint: it learned on sets of views of one object that look at each other, see `models.joint_attention`.
         pose_format: what the fourth pose number is, see `pose_vector`; "source_polar" for Stable-Zero123.
         null_projected: a token dropped in training still passes the pose conditioning, as in Zero-1-to-3; else it is
@@ -51,6 +52,7 @@ class ViewModelSettings:
     schedule: ScheduleName = "stable_diffusion"
     tokens: Tokens = "pooled"
     rays: bool = False
+    volume_depth: int = 0
     joint: bool = False
     pose_format: PoseFormat = "radius"
     null_projected: bool = True
@@ -80,7 +82,7 @@ class ViewModelSettings:
             )
         if (self.prediction == "flow") != (self.schedule == "flow"):
             raise ValueError(f"flow goes with the schedule of that name, got {self.prediction!r} and {self.schedule!r}")
-        for name, low, high in (("image_size", 1, 4096), ("steps", 1, 1000)):
+        for name, low, high in (("image_size", 1, 4096), ("steps", 1, 1000), ("volume_depth", 0, 1024)):
             value: Any = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
@@ -132,6 +134,10 @@ class ViewModel(nn.Module):
     def _check_widths(self) -> None:
         channels = 2 * self.autoencoder.channels + (6 if self.settings.rays else 0)
         volume = self.feature_volume
+        if self.settings.volume_depth != (0 if volume is None else volume.depth):
+            raise ValueError(
+                f"volume_depth must be the feature_volume's, or 0 for none, got {self.settings.volume_depth}"
+            )
         if volume is not None:
             channels += volume.channels + self.autoencoder.channels
             if (volume.image_size, volume.side) != (self.settings.image_size, 2 * self.latent_shape[1]):

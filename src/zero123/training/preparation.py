@@ -28,11 +28,25 @@ def prepare(model: ViewModel, settings: TrainSettings) -> None:
         model.pose_conditioning.requires_grad_(False)
     if settings.lora and not lora_tensors(model):
         add_lora(model, settings.lora)
-    if settings.checkpointing:
-        model.unet.enable_gradient_checkpointing()
-    else:
-        model.unet.disable_gradient_checkpointing()
+    volume = model.feature_volume
+    for network in (model.unet,) if volume is None else (model.unet, volume.network):
+        if settings.checkpointing:
+            network.enable_gradient_checkpointing()
+        else:
+            network.disable_gradient_checkpointing()
     join_views(model, settings.views)
+
+
+def suit_cpu(model: ViewModel) -> None:
+    """Plain attention and channels-last convolutions: on CPUs the backward of fused attention in bfloat16 is slower."""
+    from diffusers.models.attention_processor import AttnProcessor
+
+    model.unet.set_attn_processor(AttnProcessor())
+    model.unet.to(memory_format=torch.channels_last)
+    model.image_encoder.network.set_attn_implementation("eager")
+    if model.feature_volume is not None:
+        model.feature_volume.network.set_attn_processor(AttnProcessor())
+        model.feature_volume.network.to(memory_format=torch.channels_last)
 
 
 def averaged_names(model: ViewModel, settings: TrainSettings) -> set[str]:

@@ -42,7 +42,7 @@ class TrainSettings:
             afterwards (see `training.averages`); costs two more copies of what is trained.
         clip: largest norm of the gradient; infinity for no limit.
         precision: accelerate's: "no", "bf16" or "fp16".
-        checkpointing: the UNet's activations are computed again in the backward pass instead of kept: about a third
+        checkpointing: the UNets' activations are computed again in the backward pass instead of kept: about a third
             more time, a fraction of the memory (Chen et al., 2016, arXiv:1604.06174).
         freeze_encoders: the image encoder, and what makes a volume of its tokens, are not trained. The autoencoder
             never is.

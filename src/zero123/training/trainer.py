@@ -23,7 +23,7 @@ from zero123.training.checkpoints import load_notes, losses
 from zero123.training.hardware import pass_flops, peak_flops
 from zero123.training.objective import Objective
 from zero123.training.parallel import StopSign, accelerator_for, decided, mean_of, on_device, together
-from zero123.training.preparation import averaged_names, optimiser_of, prepare
+from zero123.training.preparation import averaged_names, optimiser_of, prepare, suit_cpu
 from zero123.training.resumption import alone, plan
 from zero123.training.settings import TrainSettings as TrainSettings
 from zero123.training.sharding import gathered, shard, whole
@@ -136,7 +136,7 @@ class _Run:
         accelerator.gradient_accumulation_steps = settings.accumulate
         model.to(device).train()
         if device.type == "cpu":
-            _suit_cpu(model)
+            suit_cpu(model)
         prepare(model, settings)
         self.objective = Objective(model, settings.objective)
         flops = None
@@ -254,17 +254,6 @@ class _Run:
         """The model with averaged weights, whole."""
         self.ema.copy_to(self.model)
         return (self.model if self.hollow is None else gathered(self.hollow, self.model)).eval()
-
-
-def _suit_cpu(model: ViewModel) -> None:
-    """Plain attention and channels-last convolutions: on CPUs the backward of fused attention in bfloat16 is slower."""
-    from diffusers.models.attention_processor import AttnProcessor
-
-    model.unet.set_attn_processor(AttnProcessor())
-    model.unet.to(memory_format=torch.channels_last)
-    model.image_encoder.network.set_attn_implementation("eager")
-    if model.feature_volume is not None:
-        model.feature_volume.attend_with(AttnProcessor())
 
 
 def _step(
