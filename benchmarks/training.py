@@ -81,7 +81,9 @@ def build(name: str, device: str) -> tuple[ViewModel, PairSampler]:
     images = torch.randint(0, 256, (views, 3, size, size), dtype=torch.uint8).numpy()
     latents = torch.randn(views, 2, *model.latent_shape).half().numpy()
     poses = (torch.rand(views, 3) * torch.tensor([6.0, 2.0, 0.7]) + torch.tensor([-3.0, -0.8, 1.5])).numpy()
-    return model, PairSampler([ViewCache(images, latents, poses, (torch.arange(9) * 8).numpy())], [1.0])
+    cache = ViewCache(images, latents, poses, (torch.arange(9) * 8).numpy())
+    # as runs/mini_cpu.sh has it: four targets an input, whose pictures train the volume
+    return model, PairSampler([cache], [1.0], targets=4 if name == "mini" else 1, pictures=name == "mini")
 
 
 def measure(job: dict) -> None:

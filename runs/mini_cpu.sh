@@ -2,7 +2,7 @@
 # How `mini` is made on two CPU cores: render, fit the codec, train in two processes, score. Resumes where it was stopped.
 #   CORPUS   folder of mesh files, in sub-folders textured/, flat/ and test/; without it, procedural objects alone
 #   WORK     where everything goes (default: work)
-#   OBJECTS  procedural objects; STEPS, DECAY, CODEC_STEPS  how long to train
+#   OBJECTS  procedural objects; CODEC_STEPS, GEOMETRY_STEPS, GEOMETRY_DECAY, STEPS, DECAY  how long to train
 # What it reached is in docs/experiments.md: 17.3 dB on textured and 17.8 dB on flat test objects after 1.6 hours.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,8 +23,16 @@ fi
 [ -d "$work/codec/vae" ] || OMP_NUM_THREADS=2 $zero123 codec "${codec[@]}" -o "$work/codec" --steps "${CODEC_STEPS:-1000}"
 
 # One thread in each of two processes: threads that wait for each other at every layer are slower than averaged gradients.
-OMP_NUM_THREADS=1 .venv/bin/torchrun --nproc-per-node 2 -m zero123 train "${kinds[@]}" -o "$work/run" \
-    --codec "$work/codec/vae" --near-deg 50 --same 0.05 --steps "${STEPS:-12000}" --decay "${DECAY:-3000}"
+# Four targets share an input, which is encoded once. First the volume behind the picture alone, which is cheap and tells the
+# denoiser where things are; then everything together.
+train() {
+    out=$1; shift
+    [ -d "$out/model" ] || OMP_NUM_THREADS=1 .venv/bin/torchrun --nproc-per-node 2 -m zero123 train "${kinds[@]}" -o "$out" \
+        --cache "$work/cache" --targets 4 "$@"
+}
+train "$work/geometry" --codec "$work/codec/vae" --steps "${GEOMETRY_STEPS:-20000}" --decay "${GEOMETRY_DECAY:-2000}" \
+    --set objective.diffusion_weight=0 --set sample_every=0
+train "$work/run" --finetune-from "$work/geometry/model" --steps "${STEPS:-20000}" --decay "${DECAY:-4000}"
 if [ -n "${CORPUS:-}" ]; then
     OMP_NUM_THREADS=2 $zero123 evaluate "$work/views/test" -o "$work/scores" --model "$work/run/model"
 fi

@@ -369,11 +369,11 @@ def test_an_interrupt_is_said_and_leaves_the_shells_code(zero123, ball, monkeypa
 
 
 def test_objects_are_made_fitted_and_judged(zero123, ball, model):
-    made = ("--count", 2, "--views", 3, "--size", 32, "--processes", 1)
+    made = ("--count", 3, "--views", 3, "--size", 32, "--processes", 1)
     code, out, err = zero123("data", "procedural", "-o", "sets", *made)
     assert code == 0, err
-    assert "2 objects in sets, 0 failed" in out
-    assert len(list((ball.parent / "sets").rglob("002.npy"))) == 2
+    assert "3 objects in sets, 0 failed" in out
+    assert len(list((ball.parent / "sets").rglob("002.npy"))) == 3
     code, out, err = zero123("codec", ball.parent / "sets", "-o", "codec", "--steps", 0)
     assert code == 0, err
     assert "codec/vae" in out

@@ -12,8 +12,8 @@ from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.models.image_encoder import preprocess
 from zero123.models.pose_conditioning import pose_vector
 from zero123.models.weights.names import unet_modules
-from zero123.training import trainer
 from zero123.training.objective import Draws, Objective, ObjectiveSettings
+from zero123.training.preparation import suit_cpu
 
 # one worker, since the model takes 5 GB
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("full-size")]
@@ -208,7 +208,7 @@ def training_batch(rows):
 def trained(model):
     """The model's trained parameters by name, while it trains as the trainer has it train here."""
     processors = dict(model.unet.attn_processors)
-    trainer._suit_cpu(model)
+    suit_cpu(model)
     model.train().unet.enable_gradient_checkpointing()
     named = {k: p for k, p in model.named_parameters() if k.startswith(("unet.", "pose_conditioning."))}
     yield {name: parameter.requires_grad_(True) for name, parameter in named.items()}

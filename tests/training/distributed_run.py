@@ -67,10 +67,12 @@ def held_out_loss(model):
 def run(folder, settings=None, die=None):
     """One job; the trained model is written beside the run's files."""
     torch.set_num_threads(1)
-    model = tiny_view_model(seed=int(os.environ.get("RANK", 0)) if (settings or {}).pop("differ", False) else 0)
+    settings = dict(settings or {})
+    seed = int(os.environ.get("RANK", 0)) if settings.pop("differ", False) else 0
+    model = tiny_view_model(seed, volume=settings.pop("volume", True))
     sampler = PairSampler([tiny_cache(model)], [1.0])
     pairs = Dying(sampler) if die is not None and int(os.environ.get("RANK", 0)) == die else sampler
-    chosen = replace(SETTINGS, **(settings or {}))
+    chosen = replace(SETTINGS, **settings)
     show = SampleSheet(sampler, 2, steps=2) if chosen.sample_every else None
     model = train(model, pairs, folder, chosen, show, validate=held_out_loss)
     if int(os.environ.get("RANK", 0)) == 0:

@@ -15,7 +15,7 @@ from zero123.models.pretrained import load_model
 from zero123.presets import ORIGINAL_TRAINING
 from zero123.training import trainer
 from zero123.training.objective import Draws, Objective
-from zero123.training.preparation import averaged_names, optimiser_of, prepare
+from zero123.training.preparation import averaged_names, optimiser_of, prepare, suit_cpu
 from zero123.training.state import Ema
 
 SETTINGS = replace(ORIGINAL_TRAINING, batch=4)
@@ -54,7 +54,7 @@ def start(folder):
 def run(tmp_path_factory):
     """Ours from start to end, by the preset and through the trainer's own parts."""
     model = start(tmp_path_factory.mktemp("original"))
-    trainer._suit_cpu(model)
+    suit_cpu(model)
     prepare(model, SETTINGS)
     accelerator = Accelerator(mixed_precision="no", cpu=True)
     optimiser = optimiser_of(model, SETTINGS)

@@ -139,10 +139,10 @@ class _Run:
             suit_cpu(model)
         prepare(model, settings)
         self.objective = Objective(model, settings.objective)
-        flops = None
+        flops, few = None, settings.views if settings.views > 1 else min(settings.batch, 4)  # which may share an input
         if accelerator.is_main_process:
             with accelerator.autocast():
-                flops = pass_flops(self.objective, on_device(sampler.batch(0, settings.views), device))
+                flops = pass_flops(self.objective, on_device(sampler.batch(0, few), device))
         peak = peak_flops(device, settings.precision)
         self.speed = Speed(device, flops, None if peak is None else peak * workers)
         self.hollow = shard(model, device) if settings.sharded else None
