@@ -114,7 +114,7 @@ def keep_training(job: dict) -> None:
     torch.set_num_threads(1)
     folder = Path(job["folder"])
     model, sampler = build("stand-in", "cpu")
-    often = {"save_every": 4, "log_every": 1, "sample_every": 0, "validate_every": 0}
+    often = {"save_every": 4, "log_every": 1, "sample_every": 0, "validate_every": 0, "keep_best": 0}
     settings = replace(ORIGINAL_TRAINING, steps=12, batch=2, **often)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"process-{os.environ['RANK']}").write_text(str(os.getpid()))
