@@ -30,7 +30,8 @@ def shard(model: ViewModel, device: torch.device) -> ViewModel:
     frozen = {id(t): t for t in (*model.parameters(), *model.buffers()) if not t.requires_grad}
     empty = {id(p): nn.Parameter(torch.empty_like(p, device="meta")) for p in model.parameters() if p.requires_grad}
     hollow = copy.deepcopy(model, {**frozen, **empty})
-    model.to(memory_format=torch.contiguous_format)
+    for network in model.children():  # channels-last weights cannot be shared out
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # of tensors of four dimensions
     for name, processor in model.unet.attn_processors.items():
         if ".attn2." in name and hasattr(processor, "library"):  # constants of one token cannot be made of shards
             model.unet.get_submodule(name.removesuffix(".processor")).set_processor(processor.library)
