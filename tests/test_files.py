@@ -1,5 +1,7 @@
 """Files appear whole or not at all, and folders that cannot be written are refused in one line."""
 
+import errno
+
 import pytest
 
 from zero123.files import atomic_path, writable_folder
@@ -37,3 +39,11 @@ def test_a_folder_that_cannot_be_made_is_named_in_one_line(tmp_path):
 
 def test_proving_a_folder_writable_leaves_it_empty(tmp_path):
     assert list(writable_folder(tmp_path / "new").iterdir()) == []
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+    with pytest.raises(OSError, match="No space left") as caught, atomic_path(tmp_path / "b.txt") as temporary:
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device", "something else")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "b.txt"))
+    assert list(tmp_path.iterdir()) == []

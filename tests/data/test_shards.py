@@ -241,6 +241,17 @@ def test_a_damaged_shard_is_named_and_only_what_is_lost_is_skipped(shards, kind,
             source.load(index)
 
 
+@pytest.mark.parametrize(("kind", "lost"), [("cut short", {3, 4, 5}), ("bad picture", {3, 4, 5})])
+def test_nothing_of_a_shard_that_was_altered_is_unpacked_as_if_it_were_whole(shards, tmp_path, kind, lost):
+    damage(shards, kind)
+    broken = unshard(shards, tmp_path / "back", share=1.0)
+    assert set(broken.reasons) == {f"object0{index}" for index in lost}
+    assert all("shard-000001.tar" in reason for reason in broken.reasons.values())
+    assert {path.name for path in (tmp_path / "back").iterdir()} == {
+        f"object0{index}" for index in range(OBJECTS) if index not in lost
+    }
+
+
 def stream(shards, size=2, seed=0, encode=None, share=0.3, **settings):
     return PairStream(shards, size, PairSettings(size=SIZE, seed=seed, share=share), StreamSettings(**settings), encode)
 

@@ -62,10 +62,17 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         code = _fail("stopped", _STOPPED)
     except (ValueError, OSError, ImportError) as error:
-        code = _fail(str(error), 2, error)
+        code = _fail(_said(error), 2, error)
     except Exception as error:  # noqa: BLE001  the last fence before the person
         code = _fail(f"unexpected {type(error).__name__}: {error}; set ZERO123_DEBUG=1 to see where", 1, error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _said(error: Exception) -> str:
+    """The error's message; the system's own is told as "FILE: what is wrong", without its number."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _fail(message: str, code: int, error: BaseException | None = None) -> int:

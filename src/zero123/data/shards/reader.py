@@ -101,6 +101,10 @@ class ShardedViews(ShardedObjects):
         return self.read(index)
 
 
+ALTERED = "its sha256 is not that of the index: damaged"
+"""What `faults` says of a shard that is whole and not what was written."""
+
+
 def faults(root: Path) -> dict[str, str]:
     """Shards that are missing or are not, by length and hash, what the index says, with the reason."""
     found = {}
@@ -111,7 +115,7 @@ def faults(root: Path) -> dict[str, str]:
         elif (size := path.stat().st_size) != shard.bytes:
             found[shard.name] = f"has {size} bytes, must have {shard.bytes}: cut short or another file"
         elif sha256_of(path) != shard.sha256:
-            found[shard.name] = "its sha256 is not that of the index: damaged"
+            found[shard.name] = ALTERED
     return found
 
 

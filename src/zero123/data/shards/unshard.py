@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from zero123.data.broken import SHARE, BrokenItems
-from zero123.data.shards.reader import ShardedViews
+from zero123.data.shards.index import ShardIndex
+from zero123.data.shards.reader import ALTERED, ShardedViews, faults
 from zero123.data.view_set import ViewSetError
 from zero123.files import atomic_path, writable_folder
 
@@ -20,7 +21,8 @@ def unshard(
     """Write every object to `out/NAME/`, whole or not at all; those that are there already are kept.
 
     Where the shards are split into training and validation, `valid_paths.json` with the order of the objects is written
-    too; it then is the original's split if the share of validation is.
+    too; it then is the original's split if the share of validation is. A shard of the right length that is not what was
+    written, by its hash, gives nothing: which of its objects are meant cannot be told.
 
     Raises:
         TooManyBroken: more than `share` of the objects cannot be read.
@@ -29,8 +31,12 @@ def unshard(
     source = ShardedViews(folder)
     writable_folder(out)
     broken = BrokenItems(len(source.names), share)
+    altered = {shard for shard, fault in faults(folder).items() if fault == ALTERED}
+    lost = {name: s.name for s in ShardIndex.load(folder).shards if s.name in altered for name in s.objects}
     for index, name in enumerate(source.names):
-        if not (out / name).is_dir():
+        if name in lost and not (out / name).is_dir():
+            broken.add(name, f"lies in {lost[name]}: {ALTERED}")
+        elif not (out / name).is_dir():
             try:
                 _write(source.files(index), out / name)
             except ViewSetError as error:
