@@ -126,6 +126,7 @@ def node_of(process):
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to see where a process runs")
+@pytest.mark.timeout(600)  # many processes start, also where other work keeps the cores
 def test_pictures_of_a_killed_node_are_made_as_one_process_makes_them(head, second, tmp_path):
     import torch
 
