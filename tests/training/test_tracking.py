@@ -37,7 +37,7 @@ def test_a_line_holds_all_there_is_to_know(tmp_path):
     assert [line["step"] for line in lines] == [2, 3, 4, 6]
     assert lines[0].keys() == expected and lines[1].keys() == {"step", "seconds", "validation"}
     assert lines[3].keys() == expected | {"validation"}
-    assert all(0 < line["share_of_peak"] and 0.05 < line["memory_gb"] < 8 for line in (lines[0], lines[3]))
+    assert all(line["share_of_peak"] > 0 and 0.05 < line["memory_gb"] < 8 for line in (lines[0], lines[3]))
 
 
 def test_speed_is_pairs_over_seconds_and_their_arithmetic_over_the_peak():
