@@ -12,8 +12,8 @@ import torch
 import trimesh
 from safetensors.torch import load_file
 
+from command import run
 from tiny_model import blobs, tiny_view_model
-from zero123 import cli
 from zero123.images import io
 from zero123.models.pretrained import load_model, save_model
 
@@ -46,21 +46,8 @@ def meshes(tmp_path_factory):
 def views(tmp_path_factory, meshes):
     _embree()
     out = tmp_path_factory.mktemp("views")
-    assert _run("data", "render", meshes, "-o", out, "--views", 4, "--size", 32) == 0
+    assert run("data", "render", meshes, "-o", out, "--views", 4, "--size", 32) == 0
     return out
-
-
-def _run(*arguments):
-    """The exit code of the command line, run in this process."""
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["zero123", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-    AcceleratorState._reset_state(True)
-    return ended.value.code or 0
 
 
 @pytest.mark.slow
@@ -106,7 +93,7 @@ def test_a_whole_model_is_trained_in_the_original_way_and_goes_on(tmp_path, tiny
         2,
     ]
     command += ["--set", "save_every=1", "--set", "sample_every=0", "--set", "log_every=1", "--set", "warmup=0"]
-    assert _run(*command) == 0
+    assert run(*command) == 0
     output = capsys.readouterr().out
     assert f"{tmp_path}/model" in output and "no validation: " in output and "is for validation" in output
     settings = json.loads((tmp_path / "settings.json").read_text())
@@ -116,12 +103,12 @@ def test_a_whole_model_is_trained_in_the_original_way_and_goes_on(tmp_path, tiny
         pairs = zip(getattr(start, part).parameters(), getattr(after, part).parameters(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs) == same, part
 
-    assert _run(*command, "--set", "learning_rate=5e-5") == 2
+    assert run(*command, "--set", "learning_rate=5e-5") == 2
     error = capsys.readouterr().err
     assert "learning_rate: 0.0001 -> 5e-05" in error and "--accept-changes" in error and error.count("\n") == 1
-    assert _run(*command, "--set", "steps=3", "--no-mirror", "--edges", "blended") == 2
+    assert run(*command, "--set", "steps=3", "--no-mirror", "--edges", "blended") == 2
     assert "pairs.edges: original -> blended" in capsys.readouterr().err
-    assert _run(*command, "--set", "learning_rate=5e-5", "--set", "steps=3", "--accept-changes") == 0
+    assert run(*command, "--set", "learning_rate=5e-5", "--set", "steps=3", "--accept-changes") == 0
     assert "settings changed: learning_rate: 0.0001 -> 5e-05" in capsys.readouterr().out
     assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 3
 
@@ -145,22 +132,22 @@ def test_modern_choices_are_given_by_name_and_the_model_remembers_them(tmp_path,
     command += ["--set", "power_averages=true", "--set", "optimiser=adamw_8bit", "--set", "views=2"]
     command += ["--set", "sample_every=2", "--set", "sample_count=2", "--set", "times=logit_normal"]
     command += ["--set", "model.prediction=flow", "--set", "model.schedule=flow", "--fit-memory", 2]
-    assert _run(*command) == 0
+    assert run(*command) == 0
     assert "pairs at once" in capsys.readouterr().out
-    assert _run(*command) == 0  # it goes on, with the batch that was chosen
+    assert run(*command) == 0  # it goes on, with the batch that was chosen
     assert "pairs at once" not in capsys.readouterr().out
     model = load_model(tmp_path / "model")
     assert (model.settings.prediction, model.settings.schedule, model.settings.joint) == ("flow", "flow", True)
-    assert _run("average", tmp_path, "-o", tmp_path / "averaged", "--length", 0.2) == 0
+    assert run("average", tmp_path, "-o", tmp_path / "averaged", "--length", 0.2) == 0
     assert load_model(tmp_path / "averaged").settings == model.settings
-    assert _run("average", tmp_path, "-o", tmp_path / "other", "--length", 0.5) == 2
+    assert run("average", tmp_path, "-o", tmp_path / "other", "--length", 0.5) == 2
     assert "length of an average must be over 0 and at most 0.28" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--preset", "best"], "preset must be one of original, mini, finetune, got 'best'"),
+        (["--preset", "best"], "preset must be one of original, mini, mini-large, finetune, got 'best'"),
         (["--preset", "original"], "give --finetune-from sd-image-conditioned-v2, or any model"),
         ([], "give --codec FOLDER"),
         (["--set", "learning_rat=1"], "there is no setting 'learning_rat'; did you mean learning_rate?"),
@@ -174,7 +161,7 @@ def test_mistakes_are_one_line(tmp_path, tiny, options, message, capsys):
     views = tmp_path / "views"
     views.mkdir()
     options = [str(tiny) if o == "TINY" else o for o in options]
-    assert _run("train", views, "-o", tmp_path / "out", *options) == 2
+    assert run("train", views, "-o", tmp_path / "out", *options) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from small_views import filled
+from zero123.cli import console
 from zero123.cli import data as cli_data
 from zero123.data.formats.detect import open_source
 from zero123.data.render.batch import CameraSettings, RenderSettings, Source, render_all, render_object
@@ -327,9 +329,8 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_whole_folders(tmp_p
 
 
 def test_the_time_left_counts_only_what_takes_time(monkeypatch, capsys):
-    clock = iter([0.0, 0.0, *[1.0] * 50, *range(120, 10_000, 120)])
-    monkeypatch.setattr(cli_data.time, "monotonic", lambda: next(clock))
-    assert cli_data._follow(iter([None] * 60), 100, "rendering", there=50) == 60
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == "50 of 100 objects are there already"
-    assert said[1] == "51 of 100 objects, 0 failed, 98 minutes left"
+    clock = iter([0.0, *[1.0] * 50, *range(120, 10_000, 120)])
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    ended = console.follow(((None, index >= 50) for index in range(60)), 100, "objects")
+    assert (ended.made, ended.there, ended.failed) == (10, 50, 0)
+    assert capsys.readouterr().out.splitlines()[0] == "51 of 100 objects, 0 failed, 98 minutes left"

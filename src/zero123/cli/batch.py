@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from zero123.cli.console import bar, say
+from zero123.cli.console import follow, say
 from zero123.cli.options import PhotoOptions, RunOptions, SamplingOptions, WorkerOptions, grouped
 
 if TYPE_CHECKING:
@@ -90,47 +87,12 @@ def batch(
     results = make_all(
         found, out, settings, run.choice(), workers.workers(), workers.cluster, retry_failed=workers.retry_failed
     )
-    states = _follow(results, len(found))
-    failed = f"{states['failed']} failed" + (f" ({out}/failures.jsonl says why)" if states["failed"] else "")
-    say(f"{states['made']} pictures done, {states['there']} were there, {failed}; see {out}/manifest.jsonl")
-    if states["failed"] == len(found):
+    ended = follow(((_fault(result), result.tried) for result in results), len(found), "pictures")
+    failed = f"{ended.failed} failed" + (f" ({out}/failures.jsonl says why)" if ended.failed else "")
+    say(f"{ended.made} pictures done, {ended.there} were there, {failed}; see {out}/manifest.jsonl")
+    if ended.failed == len(found):
         raise ValueError("nothing could be made; see the lines above")
 
 
-_SHOWN = 20
-"""Failures that are told on the screen; the report holds them all."""
-
-_MINUTE = 60.0
-
-
-def _follow(results: Iterator[Result], total: int) -> Counter[str]:
-    """Show how a batch goes, with the time left: a bar on a terminal, a line a minute anywhere.
-
-    Args:
-        results: of the pictures, those without work first.
-        total: pictures.
-
-    Returns:
-        How many ended in each state.
-    """
-    states: Counter[str] = Counter()
-    tried, start = 0, time.monotonic()
-    told = start
-    with bar(f"{total} pictures") as update:
-        for result in results:
-            states[result.state] += 1
-            if result.state == "failed" and states["failed"] <= _SHOWN:
-                say(f"failed: {result.picture.name}: {result.reason}")
-            if not result.tried:
-                continue
-            tried += 1
-            left = total - states.total()
-            update(tried, tried + left)
-            now = time.monotonic()
-            if now - told > _MINUTE:
-                told = now
-                minutes = left * (now - start) / tried / _MINUTE
-                say(f"{states.total()} of {total} pictures, {states['failed']} failed, {minutes:.0f} minutes left")
-    if states["failed"] > _SHOWN:
-        say(f"... and {states['failed'] - _SHOWN} more failed")
-    return states
+def _fault(result: Result) -> str | None:
+    return f"{result.picture.name}: {result.reason}" if result.state == "failed" else None

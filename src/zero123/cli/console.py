@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
@@ -62,3 +64,43 @@ def bar(*descriptions: str, shown: bool = True) -> Iterator[Bars]:
             raise
         for task in progress.tasks:
             progress.update(task.id, total=task.total or 1, completed=task.total or 1)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a long job ended: items that were made, were there before, and failed."""
+
+    made: int
+    there: int
+    failed: int
+
+
+_SHOWN = 20
+"""Failures that are told on the screen; a report holds them all."""
+
+_MINUTE = 60.0
+
+
+def follow(items: Iterator[tuple[str | None, bool]], total: int, what: str) -> Ended:
+    """Show how a long job goes, with the time left: a bar on a terminal, a line a minute anywhere.
+
+    Args:
+        items: for each item when it is done, why it failed or None, and whether it took any work.
+        total: items.
+        what: to call them.
+    """
+    done = tried = there = failed = 0
+    start = told = time.monotonic()
+    with bar(f"{total} {what}") as update:
+        for done, (fault, worked) in enumerate(items, start=1):
+            tried, there, failed = tried + worked, there + (not worked and not fault), failed + bool(fault)
+            if fault and failed <= _SHOWN:
+                say(f"failed: {fault}")
+            update(done, total)
+            now = time.monotonic()
+            if worked and now - told > _MINUTE:
+                told, left = now, (total - done) * (now - start) / tried / _MINUTE
+                say(f"{done} of {total} {what}, {failed} failed, {left:.0f} minutes left")
+    if failed > _SHOWN:
+        say(f"... and {failed - _SHOWN} more failed")
+    return Ended(done - there - failed, there, failed)

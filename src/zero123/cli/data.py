@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from zero123.cli import datasets
-from zero123.cli.console import bar, say
+from zero123.cli.console import bar, follow, say
 from zero123.cli.options import WorkerOptions, grouped
 
 if TYPE_CHECKING:
@@ -210,7 +209,7 @@ def objaverse(
         say("nothing downloaded; --download fetches them")
         return
     there = sum(entry.file(out).is_file() for entry in entries)
-    done = _follow((error for _, error in download(entries, out, processes)), len(entries), "downloading", there)
+    done = _done((error for _, error in download(entries, out, processes)), len(entries), there)
     say(f"{done} objects in {out}, with attribution.csv, {len(entries) - done} failed")
     if entries and not done:
         raise ValueError("nothing could be downloaded; see the lines above")
@@ -231,46 +230,16 @@ def _render(
         machine=machine,
         retry_failed=workers.retry_failed,
     )
-    done = _follow((failure for _, failure in results), len(sources), "rendering", there)
+    done = _done((failure for _, failure in results), len(sources), there)
     left = len(sources) - done
     say(f"{done} objects in {out}, {left} failed" + (f" ({out}/failures.jsonl says why)" if left else ""))
     if not done:
         raise ValueError("nothing could be rendered; see the lines above")
 
 
-_SHOWN = 20
-"""Failures that are told on the screen; a report holds them all."""
-
-_MINUTE = 60.0
-
-
-def _follow(failures: Iterator[str | None], total: int, verb: str, there: int) -> int:
-    """Show how a long job goes, with the time left: a bar on a terminal, a line a minute in a log.
-
-    Args:
-        failures: None or a line for each item when it is done.
-        total: items.
-        verb: what is done to them.
-        there: items that are there already; they come first and take no time.
-
-    Returns:
-        How many did not fail.
-    """
-    done, failed, start, told = 0, 0, time.monotonic(), time.monotonic()
+def _done(failures: Iterator[str | None], total: int, there: int) -> int:
+    """How many objects did not fail, once all have ended; the first `there` are there already and take no time."""
     if there:
         say(f"{there} of {total} objects are there already")
-    with bar(f"{verb} {total} objects") as update:
-        for done, failure in enumerate(failures, start=1):
-            if failure:
-                failed += 1
-                if failed <= _SHOWN:
-                    say(f"failed: {failure}")
-            update(done, total)
-            now = time.monotonic()
-            if now - told > _MINUTE:
-                told = now
-                left = (total - done) * (now - start) / max(1, done - there) / _MINUTE
-                say(f"{done} of {total} objects, {failed} failed, {left:.0f} minutes left")
-    if failed > _SHOWN:
-        say(f"... and {failed - _SHOWN} more failed")
-    return done - failed
+    ended = follow(((failure, index >= there) for index, failure in enumerate(failures)), total, "objects")
+    return ended.made + ended.there

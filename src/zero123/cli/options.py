@@ -78,23 +78,7 @@ class RunOptions:
         Raises:
             ValueError: something about it or about these options is wrong; in one line.
         """
-        import torch
-
-        from zero123.pipeline import NovelViews
-
-        known = ("float32", "bfloat16", "float16")
-        if self.dtype is not None and self.dtype not in known:
-            raise ValueError(f"dtype must be one of {', '.join(known)}, got {self.dtype!r}")
-        return NovelViews.from_pretrained(
-            self.model,
-            self.device,
-            None if self.dtype is None else getattr(torch, self.dtype),
-            int8=self.int8,
-            max_memory=self.max_memory,
-            offload=self.offload,
-            compiled=self.compiled,
-            lora=self.lora,
-        )
+        return self.choice().load()
 
     def choice(self) -> ModelChoice:
         """The same for those who load it later, in other processes.
