@@ -3,9 +3,9 @@
 import json
 
 import torch
-from command import TINY, lines, model_at, run, views_at
 from safetensors.torch import load_file
 
+from command import TINY, lines, model_at, run, views_at
 from zero123.models.pretrained import load_model
 from zero123.training.validation import Validation
 

@@ -10,9 +10,9 @@ import sys
 import time
 
 import pytest
-from command import TINY, environment, lines, model_at, same_bits, views_at
 from safetensors.torch import load_file
 
+from command import TINY, environment, lines, model_at, same_bits, views_at
 from zero123.data.formats.detect import open_source
 from zero123.data.shards.writer import ShardSettings, shard_views
 

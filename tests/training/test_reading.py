@@ -4,8 +4,8 @@ import json
 import shutil
 
 import pytest
-from command import TINY, lines, model_at, run, same_bits, views_at
 
+from command import TINY, lines, model_at, run, same_bits, views_at
 from small_views import view_set
 from tiny_model import SIZE
 from zero123.data.formats.detect import open_source
