@@ -14,11 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tiny_model import tiny_view_model
+from command import model_at
 from zero123 import __version__, cli
 from zero123.images import io
 from zero123.images.spread import spread_picture
-from zero123.models.pretrained import save_model
 from zero123.reconstruction import from_photo as room
 from zero123.reconstruction import turntable
 from zero123.reconstruction.fit import FitSettings
@@ -28,9 +27,7 @@ from zero123.reconstruction.hull import HullSettings
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    save_model(tiny_view_model(), folder)
-    return folder
+    return model_at(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture
@@ -316,7 +313,7 @@ def break_folder(folder, kind):
 @pytest.mark.parametrize("kind", ["missing", "misshapen", "not finite"])
 def test_a_broken_model_is_refused(zero123, ball, kind):
     folder = ball.parent / "broken"
-    save_model(tiny_view_model(), folder)
+    model_at(folder)
     break_folder(folder, kind)
     before = contents(ball.parent)
     result = zero123("views", ball, "--model", folder)

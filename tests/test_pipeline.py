@@ -119,10 +119,9 @@ def test_steps_and_scale_left_open_are_the_models():
     assert torch.equal(whole, asked)
 
 
-def test_the_source_is_what_the_elevation_head_says():
+def test_the_source_is_where_the_networks_read_it():
     source = views().source(photo())
-    tokens = views().model.look(photo().on_white[None]).tokens
-    torch.testing.assert_close(source.elevation, views().model.elevation_head(tokens).detach())
+    torch.testing.assert_close(source.elevation, views().model.look(photo().on_white[None]).elevation.detach())
     assert (float(source.azimuth), float(source.radius)) == (0, pytest.approx(RADIUS))
     assert torch.equal(draw(source=source), draw())
 

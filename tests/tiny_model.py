@@ -40,7 +40,7 @@ def tiny_volume_network(side=16, depth=6, features=3):
     return UNet2DConditionModel(
         sample_size=side,
         in_channels=12,
-        out_channels=depth * (4 + features),
+        out_channels=depth * (4 + features) + 1,
         block_out_channels=(8, 16),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -48,8 +48,6 @@ def tiny_volume_network(side=16, depth=6, features=3):
         norm_num_groups=8,
         cross_attention_dim=WIDTH,
         attention_head_dim=2,
-        class_embed_type="projection",
-        projection_class_embeddings_input_dim=4,
     )
 
 
@@ -100,7 +98,7 @@ def tiny_view_model(seed=0, volume=True):
         Autoencoder(tiny_codec(seed), settings.latent_scale, settings.scale_condition),
         ImageEncoder(CLIPVisionModelWithProjection(vision), settings.tokens),
         PoseConditioning(WIDTH, absolute=True),
-        ElevationHead(WIDTH),
+        None if volume else ElevationHead(WIDTH),
         settings,
         feature_volume=behind,
     ).eval()

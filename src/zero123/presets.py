@@ -94,7 +94,7 @@ def mini_model(codec: PatchCodec) -> ViewModel:
     from zero123.models.autoencoder import Autoencoder
     from zero123.models.feature_volume import FeatureVolume
     from zero123.models.image_encoder import ImageEncoder
-    from zero123.models.pose_conditioning import ElevationHead, PoseConditioning
+    from zero123.models.pose_conditioning import PoseConditioning
     from zero123.models.view_model import ViewModel, ViewModelSettings
 
     width, latent = 192, codec.config.latent_channels
@@ -130,29 +130,27 @@ def mini_model(codec: PatchCodec) -> ViewModel:
         Autoencoder(codec.requires_grad_(False), settings.latent_scale, settings.scale_condition),
         encoder,
         PoseConditioning(width, absolute=True),
-        ElevationHead(width),
+        None,
         settings,
         feature_volume=volume,
     )
 
 
 def _mini_volume(depth: int, width: int, features: int = 8) -> UNet2DConditionModel:
-    """The network from 4x4 pixels each to `depth` cells of density, colour and `features`."""
+    """The network from 4x4 pixels each to `depth` cells of density, colour and `features`, and a vote on elevation."""
     from diffusers import UNet2DConditionModel
 
-    channels = (64, 128, 224)
+    channels = (64, 128, 192)
     return UNet2DConditionModel(
         sample_size=32,
         in_channels=3 * 4 * 4,
-        out_channels=depth * (4 + features),
+        out_channels=depth * (4 + features) + 1,
         block_out_channels=channels,
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
         cross_attention_dim=width,
         attention_head_dim=tuple(c // 32 for c in channels),  # diffusers takes this as the number of heads
-        class_embed_type="projection",
-        projection_class_embeddings_input_dim=4,
     )
 
 

@@ -6,20 +6,18 @@ import sys
 import pytest
 import torch
 
-from tiny_model import SIZE, blobs, tiny_view_model
+from command import model_at
+from tiny_model import SIZE, blobs
 from zero123 import cli
 from zero123.data.view_set import ViewSet
 from zero123.evaluation import protocols
 from zero123.geometry.camera import Camera
 from zero123.geometry.paths import turntable
-from zero123.models.pretrained import save_model
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    save_model(tiny_view_model(), folder)
-    return folder
+    return model_at(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from zero123.models.feature_volume import FeatureVolume, Volume
 from zero123.models.frustum import HALF_DEPTH, gathered, target_samples
 
 SOURCE = OrbitPose.from_degrees([0.0], [20.0], [1.8])
+SOURCES = SOURCE[torch.zeros(4, dtype=torch.long)]
 MOVES = RelativePose.from_degrees([0.0, 40.0, -120.0, 180.0], [0.0, 25.0, -30.0, 10.0], [0.0, 0.2, -0.2, 0.1])
 
 
@@ -36,20 +37,19 @@ def ball(radius, side=48, depth=48, density=100.0):
     values[..., 0] = density * ((radius - cells(side, depth).norm(dim=-1)) / edge + 0.5).clamp(0, 1)
     values[..., 1] = 1.0
     volume = network(side, depth)
-    return volume, Volume(values, volume._own_depth(values, SOURCE.radius), torch.ones(1, 3, 96, 96), SOURCE)
+    return volume, Volume(values, volume._own_depth(values), torch.ones(1, 3, 96, 96), SOURCE.elevation)
 
 
 def test_samples_lie_on_the_rays_of_the_target_camera():
     side = 5
-    source = SOURCE[torch.zeros(4, dtype=torch.long)]
-    points, length = target_samples(source, MOVES, side, 7, jitter=False)
-    z = points[..., 2] * HALF_DEPTH + source.radius[:, None, None]
+    points, length = target_samples(SOURCES, MOVES, side, 7, jitter=False)
+    z = points[..., 2] * HALF_DEPTH + SOURCES.radius[:, None, None]
     lens = math.tan(FIELD_OF_VIEW / 2)
     seen = torch.stack((points[..., 0] * lens * z, points[..., 1] * lens * z, z), dim=-1)
     for view in range(4):
-        rigid = Camera.from_orbit(source[view]).world_from_camera
+        rigid = Camera.from_orbit(SOURCE[0]).world_from_camera
         world = seen[view].flatten(0, 1) @ rigid[:3, :3].T + rigid[:3, 3]
-        target = Camera.from_orbit(source[view].moved(MOVES[view]), hw=(side, side))
+        target = Camera.from_orbit(SOURCE[0].moved(MOVES[view]), hw=(side, side))
         pixels, depth = target.project(world)
         expected = target.pixel_centres().reshape(-1, 1, 2).expand(-1, 7, -1).reshape(-1, 2)
         torch.testing.assert_close(pixels, expected, atol=1e-3, rtol=0)
@@ -60,9 +60,8 @@ def test_samples_lie_on_the_rays_of_the_target_camera():
 
 
 def test_jittered_samples_stay_in_their_piece_of_the_ray():
-    source = SOURCE[torch.zeros(4, dtype=torch.long)]
-    middle, _ = target_samples(source, RelativePose.from_degrees([0.0] * 4, [0.0] * 4), 4, 6, jitter=False)
-    drawn, _ = target_samples(source, RelativePose.from_degrees([0.0] * 4, [0.0] * 4), 4, 6, jitter=True)
+    middle, _ = target_samples(SOURCES, RelativePose.from_degrees([0.0] * 4, [0.0] * 4), 4, 6, jitter=False)
+    drawn, _ = target_samples(SOURCES, RelativePose.from_degrees([0.0] * 4, [0.0] * 4), 4, 6, jitter=True)
     off = (drawn - middle)[..., 2] * 6 / 2
     assert off.abs().max() <= 0.5 + 1e-4 and off.std() == pytest.approx(12**-0.5, rel=0.15)
 
@@ -89,7 +88,7 @@ def test_a_random_cell_is_the_interpolated_value_on_average():
 def test_light_through_a_ball_of_mist_is_beer_and_lamberts():
     volume, behind = ball(0.4, density=2.0)
     with torch.no_grad():
-        seen = volume.eval().look(behind, MOVES).opacity[:, 0]
+        seen = volume.eval().look(behind, SOURCES, MOVES).opacity[:, 0]
     expected = 1 - math.exp(-2 * 0.4 * 2.0)
     torch.testing.assert_close(seen[:, 23:25, 23:25], torch.full((4, 2, 2), expected), atol=0.01, rtol=0)
 
@@ -97,8 +96,8 @@ def test_light_through_a_ball_of_mist_is_beer_and_lamberts():
 def test_a_ball_is_a_disc_of_the_right_size_from_everywhere():
     volume, behind = ball(0.4)
     with torch.no_grad():
-        seen = volume.eval().look(behind, MOVES)
-        drawn = volume.train().look(behind, MOVES)
+        seen = volume.eval().look(behind, SOURCES, MOVES)
+        drawn = volume.train().look(behind, SOURCES, MOVES)
     torch.testing.assert_close(drawn.opacity.sum((1, 2, 3)), seen.opacity.sum((1, 2, 3)), rtol=0.02, atol=0)
     radius = SOURCE.radius + MOVES.radius
     half = 24 / math.tan(FIELD_OF_VIEW / 2)
@@ -114,16 +113,16 @@ def test_the_input_shows_its_own_view_and_not_the_back():
     volume, behind = ball(0.4)
     moves = RelativePose.from_degrees([0.0, 180.0], [0.0, -40.0])
     with torch.no_grad():
-        seen = volume.eval().look(behind, moves).seen[:, 0, 20:28, 20:28]
+        seen = volume.eval().look(behind, SOURCES[:2], moves).seen[:, 0, 20:28, 20:28]
     assert seen[0].min() > 0.9 and seen[1].max() < 0.05
 
 
 def test_an_unmoved_camera_sees_the_input_pixel_for_pixel():
     volume, behind = ball(0.5)
     photo = blobs(1, 96)
-    behind = Volume(behind.values, behind.depth, photo, SOURCE)
+    behind = Volume(behind.values, behind.depth, photo, SOURCE.elevation)
     with torch.no_grad():
-        seen = volume.eval().look(behind, RelativePose.from_degrees([0.0], [0.0]))
+        seen = volume.eval().look(behind, SOURCE, RelativePose.from_degrees([0.0], [0.0]))
     inside = torch.nn.functional.interpolate(seen.opacity, scale_factor=2.0, mode="bilinear")[0, 0] > 0.9999
     assert inside.sum() > 500
     assert (seen.warped - photo)[0, :, inside].abs().max() < 1e-3
@@ -132,20 +131,21 @@ def test_an_unmoved_camera_sees_the_input_pixel_for_pixel():
 def test_empty_space_is_zero_in_every_channel():
     volume, behind = ball(0.01)
     with torch.no_grad():
-        seen = volume.eval().look(behind, MOVES)
+        seen = volume.eval().look(behind, SOURCES, MOVES)
     assert seen.channels().shape == (4, volume.channels, 24, 24)
     assert seen.channels()[:, :, 0].abs().max() < 1e-5
 
 
 def test_views_of_several_photos_are_those_of_each_alone():
     volume = network().eval()
-    photo, tokens, source = blobs(2), torch.randn(2, 16, WIDTH), OrbitPose(*torch.rand(3, 2).add(1).unbind())
+    photo, tokens, sources = blobs(2), torch.randn(2, 16, WIDTH), OrbitPose(*torch.rand(3, 4).add(1).unbind())
     with torch.no_grad():
-        both = volume.look(volume(photo, tokens, source), MOVES)
+        both = volume.look(volume(photo, tokens), sources, MOVES)
         for k in range(2):
-            one = volume.look(volume(photo[k : k + 1], tokens[k : k + 1], source[k : k + 1]), MOVES[2 * k : 2 * k + 2])
+            two = slice(2 * k, 2 * k + 2)
+            one = volume.look(volume(photo[k : k + 1], tokens[k : k + 1]), sources[two], MOVES[two])
             for name, value in vars(one).items():
-                torch.testing.assert_close(getattr(both, name)[2 * k : 2 * k + 2], value, atol=1e-4, rtol=1e-3)
+                torch.testing.assert_close(getattr(both, name)[two], value, atol=1e-4, rtol=1e-3)
 
 
 def test_it_learns_an_outline_from_pictures_of_it():
@@ -155,11 +155,13 @@ def test_it_learns_an_outline_from_pictures_of_it():
     torch.manual_seed(0)
     photo, tokens = blobs(1, SIZE), torch.randn(1, 16, WIDTH)
     with torch.no_grad():
-        truth = torch.nn.functional.interpolate(ball(0.4)[0].eval().look(behind, MOVES).opacity, (16, 16), mode="area")
+        truth = torch.nn.functional.interpolate(
+            ball(0.4)[0].eval().look(behind, SOURCES, MOVES).opacity, (16, 16), mode="area"
+        )
     optimiser = torch.optim.Adam(volume.parameters(), 5e-3)
     losses = []
     for _ in range(60):
-        loss = (volume.look(volume(photo, tokens, SOURCE), MOVES).opacity - truth).square().mean()
+        loss = (volume.look(volume(photo, tokens), SOURCES, MOVES).opacity - truth).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

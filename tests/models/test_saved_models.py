@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 import zero123.models.pretrained as pretrained
+from command import model_at
 from deterministic import tiny_state
 from tiny_model import tiny_view_model
 from zero123.models.pretrained import load_model, save_model
@@ -21,9 +22,7 @@ SHARD = 8192
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("saved") / "tiny"
-    save_model(tiny_view_model(), folder)
-    return folder
+    return model_at(tmp_path_factory.mktemp("saved") / "tiny")
 
 
 @pytest.fixture
@@ -167,7 +166,7 @@ BROKEN = {
     "unet: no such folder": lambda f: shutil.rmtree(f / "unet"),
     "vae/config.json: no such file": lambda f: shutil.rmtree(f / "vae"),
     "image_encoder: no such folder": lambda f: shutil.rmtree(f / "image_encoder"),
-    "elevation_head: no such folder": lambda f: shutil.rmtree(f / "elevation_head"),
+    "feature_volume: no such folder": lambda f: shutil.rmtree(f / "feature_volume"),
     "model_index.json: no such file": lambda f: (f / "model_index.json").unlink(),
     "model_index.json: is not valid JSON": lambda f: (f / "model_index.json").write_text("{"),
     "has no settings": lambda f: (f / "model_index.json").write_text("{}"),

@@ -10,11 +10,12 @@ from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import save_file
 
 from deterministic import GOLDEN, agree, disc_image, normal, tiny_state
-from tiny_model import blobs, tiny_view_model
+from tiny_model import WIDTH, blobs, tiny_view_model
 from zero123.diffusion.guidance import Guided, Pair
 from zero123.diffusion.samplers import ancestral, euler, exploding, preserving
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.models.patch_codec import PatchCodec
+from zero123.models.pose_conditioning import ElevationHead
 from zero123.models.pretrained import load_model
 from zero123.models.view_model import Condition, ViewModel, ViewModelSettings
 
@@ -214,18 +215,18 @@ def test_parts_that_do_not_go_together_are_refused():
     with pytest.raises(ValueError, match="elevation_head must be given"):
         ViewModel(*parts, None, good.settings)
     with pytest.raises(ValueError, match="volume_depth must be the feature_volume's, or 0 for none, got 6"):
-        ViewModel(*parts, good.elevation_head, good.settings)
+        ViewModel(*parts, ElevationHead(WIDTH), good.settings)
     with pytest.raises(ValueError, match="unet must take 22 channels, takes 62"):
-        ViewModel(*parts, good.elevation_head, replace(good.settings, volume_depth=0))
+        ViewModel(*parts, ElevationHead(WIDTH), replace(good.settings, volume_depth=0))
     with pytest.raises(ValueError, match="unet must take 56 channels, takes 62"):
         without_rays = replace(good.settings, rays=False)
-        ViewModel(*parts, good.elevation_head, without_rays, feature_volume=good.feature_volume)
+        ViewModel(*parts, None, without_rays, feature_volume=good.feature_volume)
     with pytest.raises(ValueError, match="feature_volume must be of 64 pixels and 32 cells a side, is of 32 and 16"):
         large = replace(good.settings, image_size=64)
-        ViewModel(*parts, good.elevation_head, large, feature_volume=good.feature_volume)
+        ViewModel(*parts, None, large, feature_volume=good.feature_volume)
     with pytest.raises(ValueError, match="tokens must have one width"):
         narrow = *parts[:3], type(parts[3])(24, True)
-        ViewModel(*narrow, good.elevation_head, good.settings, feature_volume=good.feature_volume)
+        ViewModel(*narrow, None, good.settings, feature_volume=good.feature_volume)
 
 
 @pytest.mark.parametrize(

@@ -8,23 +8,11 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from distributed_run import SETTINGS
+
 from tiny_model import tiny_cache, tiny_view_model
 from zero123.data.pairs import PairSampler
-from zero123.training.objective import ObjectiveSettings
-from zero123.training.trainer import TrainSettings, train
-
-SETTINGS = TrainSettings(
-    steps=6,
-    batch=2,
-    learning_rate=1e-3,
-    warmup=4,
-    decay=2,
-    precision="no",
-    save_every=3,
-    log_every=2,
-    sample_every=0,
-    objective=ObjectiveSettings(drop=0.2, elevation_weight=0.1, elevation_jitter=0.05),
-)
+from zero123.training.trainer import train
 
 
 def _die_at_five(done, total, loss):

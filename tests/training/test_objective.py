@@ -57,15 +57,17 @@ def test_the_loss_is_the_same_for_the_same_generator_seed(model):
     assert torch.equal(first, second) and not torch.equal(first, other)
 
 
-def test_the_elevation_part_is_the_heads_squared_error(model):
+@pytest.mark.parametrize("volume", [True, False])
+def test_the_elevation_part_is_the_squared_error_of_what_is_read(volume):
+    model = tiny_view_model(volume=volume)
     batch = _batch(model)
     losses = []
     with torch.no_grad():
         for weight in (0.0, 2.0):
             objective = Objective(model, ObjectiveSettings(elevation_weight=weight))
             losses.append(objective(batch, torch.Generator().manual_seed(1)))
-        tokens = model.look(batch.photo, batch.source).tokens
-        error = (model.elevation_head(tokens) - batch.source.elevation).square().mean()
+        read = model.look(batch.photo, batch.source).elevation
+        error = (read - batch.source.elevation).square().mean()
     (plain, parts), (both, more) = losses
     torch.testing.assert_close(both, plain + 2 * error)
     torch.testing.assert_close(more["elevation_rms"], error.sqrt())

@@ -1,5 +1,6 @@
 """What is frozen, averaged, recomputed and joined is what the settings say, whatever the model came with."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -7,10 +8,12 @@ import torch
 
 from tiny_model import tiny_cache, tiny_view_model
 from zero123.data.pairs import PairSampler
+from zero123.geometry.orbit import OrbitPose, RelativePose
+from zero123.models.frustum import march
 from zero123.presets import MINI_TRAINING, ORIGINAL_TRAINING
 from zero123.training.eight_bit import AdamW8bit
 from zero123.training.objective import Objective, ObjectiveSettings
-from zero123.training.preparation import averaged_names, optimiser_of, prepare
+from zero123.training.preparation import averaged_names, compile_networks, optimiser_of, prepare
 from zero123.training.trainer import TrainSettings, train
 
 PLAIN = TrainSettings(steps=4, batch=4, warmup=0, precision="no", save_every=2, log_every=2, sample_every=0)
@@ -22,8 +25,6 @@ def _trained(model):
 
 def test_the_original_trains_the_unet_and_the_pose_and_averages_the_unet():
     model = tiny_view_model().requires_grad_(True)  # nobody froze anything
-    model.elevation_head = None  # the original has none
-    model.settings = replace(model.settings, rays=False)
     prepare(model, ORIGINAL_TRAINING)
     assert _trained(model) == {"unet", "pose_conditioning"}
     names = averaged_names(model, ORIGINAL_TRAINING)
@@ -33,7 +34,7 @@ def test_the_original_trains_the_unet_and_the_pose_and_averages_the_unet():
 def test_mini_trains_its_image_encoder_too():
     model = tiny_view_model()
     prepare(model, MINI_TRAINING)
-    assert _trained(model) == {"unet", "pose_conditioning", "image_encoder", "elevation_head", "feature_volume"}
+    assert _trained(model) == {"unet", "pose_conditioning", "image_encoder", "feature_volume"}
     assert averaged_names(model, MINI_TRAINING) == {n for n, p in model.named_parameters() if p.requires_grad}
 
 
@@ -112,3 +113,23 @@ def test_runs_with_every_modern_choice_go_on_exactly(tmp_path):
 
     first, second = (averaged(tmp_path / name / "averages", 0.1) for name in ("straight", "halted"))
     assert all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_a_machine_that_cannot_compile_is_told_so(monkeypatch):
+    def no_compiler(function):
+        raise RuntimeError("InvalidCxxCompiler: no working C++ compiler\nand a long story")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    with pytest.raises(ValueError, match=r"^compile=true: .* here \(InvalidCxxCompiler: no working C\+\+ compiler\)"):
+        compile_networks(tiny_view_model())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_what_is_compiled_sees_the_same():
+    torch.manual_seed(0)
+    source, moves = OrbitPose(*torch.rand(3, 4).add(1).unbind()), RelativePose(*torch.rand(3, 4).mul(0.3).unbind())
+    values = torch.rand(2, 4, 8, 8, 7)
+    given = values, source, moves, 8, 6, False
+    for plain, compiled in zip(march(*given), torch.compile(march)(*given), strict=True):
+        torch.testing.assert_close(compiled, plain, atol=1e-5, rtol=1e-4)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_until_killed import SETTINGS
+from distributed_run import SETTINGS
 from safetensors.torch import load_file
 
 from tiny_model import tiny_cache, tiny_view_model

@@ -112,6 +112,9 @@ def test_what_cannot_be_combined_is_refused():
     for other in ({"optimiser": "adamw_8bit"}, {"power_averages": True}):
         with pytest.raises(ValueError, match="sharded=true goes with"):
             TrainSettings(sharded=True, **other)
+    for other in ({"sharded": True}, {"checkpointing": True}):
+        with pytest.raises(ValueError, match="compile=true goes with sharded=false and checkpointing=false"):
+            TrainSettings(compile=True, **other)
     with pytest.raises(ValueError, match="leave it out with lora"):
         TrainSettings(lora=4, power_averages=True)
 

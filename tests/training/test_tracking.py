@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from distributed_run import SETTINGS
 from PIL import Image
-from run_until_killed import SETTINGS
 from torch import nn
 
 from tiny_model import tiny_cache, tiny_view_model
@@ -153,7 +153,7 @@ TRACKED = """
 import json, sys, torch
 from dataclasses import replace
 sys.path[:0] = json.loads(sys.argv[1])
-from run_until_killed import SETTINGS
+from distributed_run import SETTINGS
 from tiny_model import tiny_cache, tiny_view_model
 from zero123.data.pairs import PairSampler
 from zero123.training.trainer import train

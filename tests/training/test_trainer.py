@@ -65,7 +65,7 @@ def test_the_loss_falls_on_two_objects(overfitted):
     assert losses[-1] < 0.75 * losses[0]
 
 
-def test_the_elevation_head_learns(overfitted):
+def test_reading_the_elevation_is_learned(overfitted):
     folder, *_ = overfitted
     errors = [line["elevation_rms"] for line in _lines(folder)]
     assert errors[-1] < 0.6 * errors[0]

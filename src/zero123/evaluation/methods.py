@@ -104,7 +104,7 @@ class OfModel:
         return own if self.sampling.joint is None else self.sampling.joint
 
     def _elevation(self, photo: Photo) -> float | None:
-        if self.views.model.elevation_head is None:
+        if not self.views.model.reads_elevation:
             return None
         return float(self.views.source(photo).elevation[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zero123.fields.rendering import composite
 from zero123.geometry.orbit import OrbitPose, RelativePose
-from zero123.models.frustum import gathered, own_rays, target_samples
+from zero123.models.frustum import march, own_rays, shares
 
 _SLOPE, _SOLID = 4.0, 6.0
 """Density, per world unit, is `_SOLID * softplus(_SLOPE * x)` of an output x, so that steps of x about 1 matter."""
@@ -30,13 +30,13 @@ class Volume:
         values: density per world unit, colour (3) and features (F) of cells, (P, D, S, S, 4 + F), float32.
         depth: where the pictures' own rays end, normalised depth in [-1, 1], (P, 1, S, S).
         photo: the pictures, (P, 3, H, W) in [0, 1].
-        source: poses of their cameras, (P,).
+        elevation: of the cameras that took them, as the network reads it, radians, (P,).
     """
 
     values: Tensor
     depth: Tensor
     photo: Tensor
-    source: OrbitPose
+    elevation: Tensor
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,13 @@ class FeatureVolume(nn.Module):
     colour of the volume are trained on the target's picture itself, as in pixelNeRF (Yu et al., 2021,
     arXiv:2012.02190); and the expected surface moves the input's own pixels to where the target sees them.
 
+    The volume lies in the input camera's own axes, so that it can be made before anyone knows where that camera was;
+    the network that makes it also says how high it was: every pixel votes.
+
     Args:
         network: diffusers' `UNet2DConditionModel` at the volume's own resolution, S x S. It takes the picture's pixels,
-            3 * k * k channels for k pixels a cell, attends to the image tokens, and knows the input's pose as class
-            labels, 4 numbers; it gives the cells, `depth * (4 + F)` channels.
+            3 * k * k channels for k pixels a cell, and attends to the image tokens; it gives the cells,
+            `depth * (4 + F)` channels, and one of votes.
         depth: cells along the depth, D.
 
     Raises:
@@ -86,13 +89,14 @@ class FeatureVolume(nn.Module):
         config: Any = network.config
         taken, given = int(config.in_channels), int(config.out_channels)
         self.side, self.shrink, self.depth = int(config.sample_size), math.isqrt(taken // 3), depth
-        if taken != 3 * self.shrink**2 or given % depth or given <= 4 * depth:
+        if taken != 3 * self.shrink**2 or given % depth != 1 or given <= 4 * depth + 1:
             raise ValueError(
-                f"the volume's network must take 3 channels for each pixel of a cell and give a multiple of {depth} "
-                f"over {4 * depth}, takes {taken} and gives {given}"
+                f"the volume's network must take 3 channels for each pixel of a cell and give one over a multiple of "
+                f"{depth} that is over {4 * depth}, takes {taken} and gives {given}"
             )
         self.features = given // depth - 4
         self.samples = depth * 3 // 2
+        self.march: Callable[..., tuple[Tensor, Tensor]] = march  # which training may compile
 
     @property
     def image_size(self) -> int:
@@ -104,55 +108,48 @@ class FeatureVolume(nn.Module):
         """Channels of `Projected.channels`."""
         return 4 * (5 + self.features)
 
-    def forward(self, photo: Tensor, tokens: Tensor, source: OrbitPose) -> Volume:
+    def forward(self, photo: Tensor, tokens: Tensor) -> Volume:
         """The volumes of pictures.
 
         Args:
             photo: (P, 3, H, W) in [0, 1].
             tokens: of the image encoder, (P, N, T).
-            source: poses of the pictures' cameras, (P,).
         """
-        angle = source.elevation
-        pose = torch.stack((angle, angle.sin(), angle.cos(), source.radius), dim=-1)
         step = torch.zeros(len(photo), device=photo.device)  # the network was made to denoise; here nothing is noisy
-        cells = self.network(
-            F.pixel_unshuffle(1 - photo, self.shrink), step, tokens, class_labels=pose.to(tokens), return_dict=False
-        )[0]
+        given = self.network(F.pixel_unshuffle(1 - photo, self.shrink), step, tokens, return_dict=False)[0]
         with torch.autocast(photo.device.type, enabled=False):
-            raw = cells.float().unflatten(1, (self.depth, 4 + self.features))
+            cells, votes = given.float().split((self.depth * (4 + self.features), 1), dim=1)
+            raw = cells.unflatten(1, (self.depth, 4 + self.features))
             pixels = F.avg_pool2d(photo.float(), self.shrink)[:, None]  # what is behind a pixel starts in its colour
             density = _SOLID * F.softplus(_SLOPE * (raw[:, :, :1] + _MIST))
             values = torch.cat((density, raw[:, :, 1:4] + pixels, raw[:, :, 4:]), dim=2).movedim(2, -1).contiguous()
-            return Volume(values, self._own_depth(values, source.radius), photo, source)
+            elevation = torch.tanh(votes.mean((1, 2, 3))) * (math.pi / 2)
+            return Volume(values, self._own_depth(values), photo, elevation)
 
-    def look(self, volume: Volume, relative: RelativePose) -> Projected:
+    def look(self, volume: Volume, source: OrbitPose, relative: RelativePose) -> Projected:
         """What V target cameras see, a row of V / P of them for each of P volumes.
 
         Args:
             volume: from `forward`.
+            source: poses of the input cameras, (V,).
             relative: moves from the input cameras, (V,).
         """
         with torch.autocast(volume.values.device.type, enabled=False):
             each = torch.arange(len(volume.values), device=volume.values.device)
             each = each.repeat_interleave(len(relative) // len(each))
-            source = volume.source.to(torch.float32)[each]
-            points, length = target_samples(source, relative, self.side, self.samples, self.training)
-            found, inside = gathered(volume.values, points, random=self.training)
-            share = _shares(found[..., 0] * length[..., None] * inside)
-            seen = torch.einsum("vnk,vnkc->vnc", share, found[..., 1:])
-            opacity = share.sum(-1, keepdim=True)
-            picture = torch.cat((opacity, seen), dim=-1).transpose(1, 2).unflatten(-1, (self.side, self.side))
+            picture, surface = self.march(
+                volume.values, source.to(torch.float32), relative, self.side, self.samples, self.training
+            )
+            opacity, colour, features = picture.split((1, 3, self.features), dim=1)
             with torch.no_grad():
-                surface = torch.einsum("vnk,vnkc->vnc", share, points) / opacity.clamp(min=1e-3)
-                surface = surface.transpose(1, 2).unflatten(-1, (self.side, self.side))
-                visible, warped = self._input_there(volume, surface, picture[:, :1], each)
-            return Projected(picture[:, :1], picture[:, 1:4] + 1 - picture[:, :1], picture[:, 4:], visible, warped)
+                visible, warped = self._input_there(volume, surface, opacity, each)
+            return Projected(opacity, colour + 1 - opacity, features, visible, warped)
 
-    def _own_depth(self, values: Tensor, radius: Tensor) -> Tensor:
+    def _own_depth(self, values: Tensor) -> Tensor:
         """Expected normalised depth along the input's own rays, (P, 1, S, S): they run along the cells."""
         with torch.no_grad():
             density = values[..., 0].permute(0, 2, 3, 1)
-            share = _shares(density * own_rays(self.side, radius.float())[..., None] / self.depth)
+            share = shares(density * own_rays(self.side).to(values)[..., None] / self.depth)
             depths = (torch.arange(self.depth, device=values.device) + 0.5) / self.depth * 2 - 1
             rest = 1 - share.sum(-1)  # a ray that meets nothing ends at the far side
             return ((share * depths).sum(-1) + rest)[:, None]
@@ -167,8 +164,3 @@ class FeatureVolume(nn.Module):
         fine = [F.interpolate(t, scale_factor=float(self.shrink), mode="bilinear") for t in (surface[:, :2], opacity)]
         ink = F.grid_sample(1 - volume.photo.float()[each], fine[0].movedim(1, -1), align_corners=False)
         return visible, 1 - ink * fine[1]
-
-
-def _shares(optical: Tensor) -> Tensor:
-    """Share of each sample in what a ray sees, (..., K), of density times length, (..., K)."""
-    return composite(optical.flatten(0, -2))[0].view_as(optical)

@@ -1,4 +1,4 @@
-"""Rays of a target camera through the volume that an input camera's pixels and depths span."""
+"""What a target camera sees of the volume that an input camera's pixels and depths span."""
 
 from __future__ import annotations
 
@@ -6,11 +6,44 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zero123.fields.rendering import composite
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import OrbitPose, RelativePose
 
 HALF_DEPTH = 0.8
 """The volume reaches so far before and behind the origin, world units: objects lie in the unit cube around it."""
+
+
+def march(
+    values: Tensor, source: OrbitPose, relative: RelativePose, side: int, samples: int, random: bool
+) -> tuple[Tensor, Tensor]:
+    """Rays of target cameras through volumes, and what they gather on the way.
+
+    Args:
+        values: density per world unit, then anything, of cells, (P, D, S, S, C).
+        source: poses of the input cameras, (V,), V / P in a row for each volume.
+        relative: moves to the target cameras, (V,).
+        side: of the targets' pictures, R.
+        samples: points on a ray.
+        random: for training, see `target_samples` and `gathered`.
+
+    Returns:
+        Pictures (V, C, R, R): the share of the light that is stopped, and what is seen of the rest; and where the
+        rays end, as the input camera sees it, (V, 3, R, R), without gradient.
+    """
+    points, length = target_samples(source, relative, side, samples, jitter=random)
+    found, inside = gathered(values, points, random)
+    share = shares(found[..., 0] * length[..., None] * inside)
+    opacity = share.sum(-1, keepdim=True)
+    seen = torch.cat((opacity, torch.einsum("vnk,vnkc->vnc", share, found[..., 1:])), dim=-1)
+    with torch.no_grad():
+        surface = torch.einsum("vnk,vnkc->vnc", share, points) / opacity.clamp(min=1e-3)
+    return seen.mT.unflatten(-1, (side, side)), surface.mT.unflatten(-1, (side, side))
+
+
+def shares(optical: Tensor) -> Tensor:
+    """Share of each sample in what a ray sees, (..., K), of density times length, (..., K)."""
+    return composite(optical.flatten(0, -2))[0].view_as(optical)
 
 
 def target_samples(
@@ -51,11 +84,11 @@ def _normalised(points: Tensor, radius: Tensor) -> Tensor:
     return torch.cat((across, depth), dim=-1)
 
 
-def own_rays(side: int, radius: Tensor) -> Tensor:
-    """Length of a cell along the input camera's own rays, world units, for D = 1, (P, S, S); divide by D."""
+def own_rays(side: int) -> Tensor:
+    """Length of a cell along the input camera's own rays, world units, for D = 1, (S, S); divide by D."""
     camera = Camera(torch.eye(4), hw=(side, side))
     into = camera.pixel_centres().sub(side / 2).div(camera.focal).square().sum(-1).add(1).sqrt()
-    return (2 * HALF_DEPTH * into.to(radius)).expand(len(radius), -1, -1)
+    return 2 * HALF_DEPTH * into
 
 
 def gathered(values: Tensor, points: Tensor, random: bool) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from zero123.diffusion.schedule import NoiseSchedule, ScheduleName, Spacing
 from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.models.autoencoder import Autoencoder
 from zero123.models.condition import Condition, Look
-from zero123.models.feature_volume import FeatureVolume, Projected
+from zero123.models.feature_volume import FeatureVolume, Projected, Volume
 from zero123.models.image_encoder import ImageEncoder, Tokens
 from zero123.models.pose_conditioning import ElevationHead, PoseConditioning, PoseFormat, ray_map
 from zero123.models.single_token import SingleTokenAttention
@@ -100,8 +100,10 @@ class ViewModel(nn.Module):
         autoencoder: pictures to latents.
         image_encoder: pictures to tokens.
         pose_conditioning: tokens and pose to context.
-        elevation_head: reads the input elevation from the tokens; needed where the model wants to know it.
-        feature_volume: tells the UNet what the target sees, as far as one picture says; None for none.
+        elevation_head: reads the input elevation from the tokens; needed where the model wants to know it and has no
+            volume that says it.
+        feature_volume: tells the UNet what the target sees, as far as one picture says, and the input elevation; None
+            for none.
         settings: how the parts work together.
         schedule: noise levels of the steps; None takes the one the settings name.
     """
@@ -127,7 +129,7 @@ class ViewModel(nn.Module):
         self.settings = settings
         self.schedule = schedule or NoiseSchedule.named(settings.schedule)
         self._single_token = SingleTokenAttention(unet) if settings.tokens == "pooled" else None
-        if (settings.rays or pose_conditioning.absolute or feature_volume) and elevation_head is None:
+        if (settings.rays or pose_conditioning.absolute) and not self.reads_elevation:
             raise ValueError("elevation_head must be given where the model takes the input elevation, got None")
         self._check_widths()
 
@@ -160,6 +162,11 @@ class ViewModel(nn.Module):
         """Shape (C, h, w) of one view's latents."""
         side = self.settings.image_size // self.autoencoder.factor
         return self.autoencoder.channels, side, side
+
+    @property
+    def reads_elevation(self) -> bool:
+        """Whether the networks estimate the input camera's elevation where it is not told."""
+        return self.elevation_head is not None or self.feature_volume is not None
 
     @property
     def device(self) -> torch.device:
@@ -219,20 +226,27 @@ class ViewModel(nn.Module):
             latent: of the autoencoder.
             source: as for `condition`.
         """
-        if source is None:
-            source = self.estimate_source(tokens)
-        elif len(source) not in (1, len(tokens)):
-            raise ValueError(f"source must be 1 or one for each of {len(tokens)} photos, got {len(source)}")
-        source = source.to(latent.device, torch.float32)
-        source = OrbitPose(*(v.expand(len(tokens)) for v in vars(source).values()))
         volume = None
         if self.feature_volume is not None:
             if photo.shape[-1] != self.settings.image_size:
                 raise ValueError(
                     "photo must be given beside its tokens to a model with a volume: encode without tokens"
                 )
-            volume = self.feature_volume(photo, tokens, source)
-        return Look(tokens, latent, source, volume)
+            volume = self.feature_volume(photo, tokens)
+        elevation = self._read_elevation(tokens, volume)
+        if source is None:
+            level = torch.zeros(len(tokens), device=tokens.device) if elevation is None else elevation
+            source = OrbitPose(torch.zeros_like(level), level, torch.full_like(level, RADIUS))
+        elif len(source) not in (1, len(tokens)):
+            raise ValueError(f"source must be 1 or one for each of {len(tokens)} photos, got {len(source)}")
+        source = source.to(latent.device, torch.float32)
+        source = OrbitPose(*(v.expand(len(tokens)) for v in vars(source).values()))
+        return Look(tokens, latent, source, volume, elevation)
+
+    def _read_elevation(self, tokens: Tensor, volume: Volume | None) -> Tensor | None:
+        if volume is not None:
+            return volume.elevation
+        return None if self.elevation_head is None else self.elevation_head(tokens).float()
 
     def join(self, look: Look, relative: RelativePose, drop: Tensor | None = None) -> Condition:
         """Photos and poses together.
@@ -260,7 +274,7 @@ class ViewModel(nn.Module):
         context = self.pose_conditioning(tokens, pose)
         seen = projected = None
         if look.volume is not None and self.feature_volume is not None:
-            seen = self.feature_volume.look(look.volume, relative)
+            seen = self.feature_volume.look(look.volume, source, relative)
             projected = self._beside(seen)
         if drop is not None:
             context = context if self.settings.null_projected else context * ~drop[:, :1, None]
@@ -282,8 +296,3 @@ class ViewModel(nn.Module):
         tokens = condition.tokens.to(self.unet.device, self.dtype)
         without = self._single_token(torch.zeros_like(tokens[:1])).expand(len(tokens), -1, -1)
         return replace(condition, added=self._single_token(tokens), added_without=without)
-
-    def estimate_source(self, tokens: Tensor) -> OrbitPose:
-        """Where photos were taken from, (B,): elevation by the head if there is one, else on the horizon; azimuth 0."""
-        elevation = torch.zeros(len(tokens)) if self.elevation_head is None else self.elevation_head(tokens).float()
-        return OrbitPose(torch.zeros_like(elevation), elevation, torch.full_like(elevation, RADIUS))

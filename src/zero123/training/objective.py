@@ -35,7 +35,7 @@ class ObjectiveSettings:
             logit-normal times of rectified flow (Section 3.1 of Esser et al., 2024, arXiv:2403.03206).
         noise_power: below 1 the noisy steps, in which a view takes its shape from the condition, come more often.
         logit_mean, logit_spread: mean and standard deviation of n; TRELLIS takes 1 and 1, Esser et al. 0 and 1.
-        elevation_weight: of the elevation head's squared error, radians; 0 leaves the head untrained.
+        elevation_weight: of the squared error of the input elevation that the model reads, radians; 0 for none.
         elevation_jitter: standard deviation of the error put on the input elevation the model is told, radians, since
             in use it is an estimate.
         diffusion_weight: of the denoising loss; 0 trains the encoder and the volume behind the picture alone, at a
@@ -122,9 +122,9 @@ class Objective(nn.Module):
             losses["diffusion"] = settings.diffusion_weight, self._denoising(batch, draws, condition)
         if settings.volume_weight and seen is not None:
             losses |= self._volume(batch, seen)
-        if settings.elevation_weight and model.elevation_head is not None:
-            guess = model.elevation_head(look.tokens).float()
-            losses["elevation"] = settings.elevation_weight, (guess - batch.source.elevation[every]).square().mean()
+        if settings.elevation_weight and look.elevation is not None:
+            error = look.elevation - batch.source.elevation[every]
+            losses["elevation"] = settings.elevation_weight, error.square().mean()
         total = torch.stack([weight * loss for weight, loss in losses.values()]).sum()
         parts = {name: loss.detach() for name, (_, loss) in losses.items()}
         if "elevation" in parts:

@@ -49,6 +49,23 @@ def suit_cpu(model: ViewModel) -> None:
         model.feature_volume.network.to(memory_format=torch.channels_last)
 
 
+def compile_networks(model: ViewModel) -> None:
+    """Let `torch.compile` fuse what training spends its time in; the first steps then take minutes.
+
+    Raises:
+        ValueError: it does not work on this machine; in one line.
+    """
+    try:
+        torch.compile(torch.sin)(torch.ones(1, device=model.device))
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"compile=true: torch.compile does not work here ({reason}); leave it out") from error
+    model.unet.compile()
+    if model.feature_volume is not None:
+        model.feature_volume.network.compile()
+        model.feature_volume.march = torch.compile(model.feature_volume.march)
+
+
 def averaged_names(model: ViewModel, settings: TrainSettings) -> set[str]:
     """Names of the parameters whose average is kept."""
     start = "unet." if settings.averaged == "unet" else ""

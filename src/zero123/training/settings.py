@@ -44,6 +44,7 @@ class TrainSettings:
         precision: accelerate's: "no", "bf16" or "fp16".
         checkpointing: the UNets' activations are computed again in the backward pass instead of kept: about a third
             more time, a fraction of the memory (Chen et al., 2016, arXiv:1604.06174).
+        compile: networks are compiled by `torch.compile`, which takes minutes at the start and a C++ compiler on CPUs.
         freeze_encoders: the image encoder, and what makes a volume of its tokens, are not trained. The autoencoder
             never is.
         lora: rank of low-rank updates of the UNet's attention projections, beside which nothing is trained; 0 trains
@@ -81,6 +82,7 @@ class TrainSettings:
     clip: float = 1.0
     precision: Precision = "bf16"
     checkpointing: bool = False
+    compile: bool = False
     freeze_encoders: bool = False
     lora: int = 0
     views: int = 1
@@ -122,6 +124,8 @@ class TrainSettings:
             raise ValueError(f"batch must be a multiple of views, got {self.batch} and {self.views}")
         if self.sharded and (self.optimiser == "adamw_8bit" or self.power_averages):
             raise ValueError("sharded=true goes with optimiser=adamw and power_averages=false")
+        if self.compile and (self.sharded or self.checkpointing):
+            raise ValueError("compile=true goes with sharded=false and checkpointing=false")
         if self.lora and self.power_averages:
             raise ValueError("power_averages is for training the weights themselves; leave it out with lora")
 

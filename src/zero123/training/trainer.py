@@ -23,7 +23,7 @@ from zero123.training.checkpoints import load_notes, losses
 from zero123.training.hardware import pass_flops, peak_flops
 from zero123.training.objective import Objective
 from zero123.training.parallel import StopSign, accelerator_for, decided, mean_of, on_device, together
-from zero123.training.preparation import averaged_names, optimiser_of, prepare, suit_cpu
+from zero123.training.preparation import averaged_names, compile_networks, optimiser_of, prepare, suit_cpu
 from zero123.training.resumption import alone, plan
 from zero123.training.settings import TrainSettings as TrainSettings
 from zero123.training.sharding import gathered, shard, whole
@@ -145,6 +145,8 @@ class _Run:
                 flops = pass_flops(self.objective, on_device(sampler.batch(0, few), device))
         peak = peak_flops(device, settings.precision)
         self.speed = Speed(device, flops, None if peak is None else peak * workers)
+        if settings.compile:
+            compile_networks(model)
         self.hollow = shard(model, device) if settings.sharded else None
         self.optimiser = accelerator.prepare(optimiser_of(model, settings))
         self.wrapped = self.objective if settings.sharded else accelerator.prepare(self.objective)
