@@ -28,7 +28,7 @@ FLOORS = {
     "data": 4,
     "training": 5,
     "reconstruction": 5,
-    "evaluation": 5,
+    "evaluation": 6,
     "presets": 6,
     "batch": 6,
     "ui": 7,

@@ -65,6 +65,9 @@ class JudgingOptions:
     fid: Annotated[
         list[str] | None, typer.Option(help="inception=FILE or clip=FOLDER, of features' weights; may be repeated.")
     ] = None
+    consistency: Annotated[
+        bool, typer.Option("--consistency", help="Also whether the views of an object agree with each other.")
+    ] = False
     shown: Annotated[int, typer.Option(min=1, help="Views in each sheet of the report.")] = 12
 
     def load(self, device: str | None) -> Judging:
@@ -88,7 +91,7 @@ class JudgingOptions:
             networks.append(kinds[kind](path, place))
         found = {} if self.lpips is None else lpips_in(self.lpips, place)
         moved = {name: (lambda a, b, net=net: net(a.to(place), b.to(place))) for name, net in found.items()}
-        return Judging(moved, networks, self.shown)
+        return Judging(moved, networks, self.shown, self.consistency)
 
 
 def evaluate(

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from zero123.evaluation.agreement import agreement
 from zero123.evaluation.cases import Case, Cases
 from zero123.evaluation.distribution import FeatureNet
 from zero123.evaluation.making import Gallery, Progress, make_all
@@ -35,11 +36,13 @@ class Judging:
         distances: of pairs of pictures, by name, such as LPIPS.
         networks: of the features of Fréchet distances.
         shown: views in each sheet of the report.
+        consistency: whether the views of an object agree; a reconstruction for each object.
     """
 
     distances: Mapping[str, Metric] = field(default_factory=dict)
     networks: Sequence[FeatureNet] = ()
     shown: int = 12
+    consistency: bool = False
 
 
 def run(
@@ -80,15 +83,18 @@ def run(
         made_with = {"method": described, "targets": list(protocol.numbers), "size": protocol.size}
         gallery = Gallery(out / PICTURES, made_with, samples)
         make_all(cases, method, gallery, None if progress is None else lambda done, _: progress(done, 2 * half))
-    scores, sets = [], PictureSets(judging.networks)
+    scores, agreements, sets = [], {}, PictureSets(judging.networks)
     for index, case in enumerate(cases):
         answer = method(case).views if gallery is None else gallery.views(case)
         believed = None if gallery is None else gallery.elevation(case)
         scores.append(score(case, answer, judging.distances, believed))
         sets.add(case, answer)
+        if judging.consistency:
+            agreements[case.name] = agreement(case, answer)
         if progress is not None:
             progress(half + index + 1, 2 * half)
-    results = Results(protocol, tuple(departures), described, scores, summarise(scores, protocol), sets.distances())
+    groups = summarise(scores, protocol)
+    results = Results(protocol, tuple(departures), described, scores, groups, sets.distances(), agreements)
     write_results(results, out)
     views = (lambda case: method(case).views) if gallery is None else gallery.views
     write_report(results, cases, views, out, judging.shown)

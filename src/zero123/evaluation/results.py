@@ -6,7 +6,7 @@ import json
 import math
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from zero123 import __version__
+from zero123.evaluation.agreement import Agreement
 from zero123.evaluation.protocols import Protocol
 from zero123.evaluation.scoring import ObjectScores
-from zero123.evaluation.summary import Group, as_json
+from zero123.evaluation.summary import ALL, Group, as_json, or_null
 from zero123.evaluation.tables import Table, anchor_table, angle_table, heading, score_table
 from zero123.files import atomic_path
 
@@ -35,6 +36,7 @@ class Results:
         scores: of every object.
         groups: their summary.
         sets: distances between the sets of all pictures and all truths, by kind, method and name of the distance.
+        agreements: whether the views of each object agree, by its name; empty where that was not asked.
     """
 
     protocol: Protocol
@@ -43,6 +45,7 @@ class Results:
     scores: Sequence[ObjectScores]
     groups: Sequence[Group]
     sets: dict[str, dict[str, dict[str, float]]]
+    agreements: dict[str, Agreement] = field(default_factory=dict)
 
 
 def write_results(results: Results, out: Path) -> None:
@@ -78,11 +81,11 @@ def all_numbers(results: Results) -> dict[str, Any]:
         },
         "summary": {group.kind: as_json(group) for group in results.groups},
         "picture_sets": results.sets,
-        "objects": {one.name: _object(one) for one in results.scores},
+        "objects": {one.name: _object(one, results.agreements.get(one.name)) for one in results.scores},
     }
 
 
-def _object(one: ObjectScores) -> dict[str, Any]:
+def _object(one: ObjectScores, agreed: Agreement | None) -> dict[str, Any]:
     return {
         "kind": one.kind,
         "views_sha256": one.views_sha256,
@@ -91,6 +94,7 @@ def _object(one: ObjectScores) -> dict[str, Any]:
         "targets": list(one.numbers),
         "angle_deg": _rounded(one.angles),
         "spread": None if one.spread is None else {name: _rounded(v) for name, v in vars(one.spread).items()},
+        "agreement": None if agreed is None else {name: or_null(value) for name, value in vars(agreed).items()},
         "samples_by_target": {metric: _rounded(values) for metric, values in one.model.items()},
         "baselines": {b: {m: _rounded(v) for m, v in metrics.items()} for b, metrics in one.baselines.items()},
     }
@@ -143,10 +147,27 @@ def group_notes(results: Results, group: Group) -> list[str]:
             f"Spread over samples against error, Spearman's rank correlation: {spread['pixels']:.2f} over the "
             f"pixels of an object's silhouettes (mean over views), {spread['views']:.2f} over views."
         )
+    if results.agreements:
+        lines.append(_agreement_note(results, group))
     for method, distances in results.sets.get(group.kind, {}).items():
         values = ", ".join(f"{heading(name).title} {value:.2f}" for name, value in distances.items())
         lines.append(f"Set of all pictures, {method}: {values} (compare only with equal numbers of pictures).")
     return lines
+
+
+def _agreement_note(results: Results, group: Group) -> str:
+    """Means over the objects whose views share a solid."""
+    kind = "" if group.kind == ALL else group.kind
+    each = [results.agreements[one.name] for one in results.scores if one.kind == kind]
+    whole = [one for one in each if not math.isnan(one.psnr) and not math.isnan(one.truth)]
+    if not whole:
+        return "Agreement of the views with each other: no object's views share a solid."
+    own, covered, true = (sum(getattr(one, n) for one in whole) / len(whole) for n in ("psnr", "coverage", "truth"))
+    return (
+        f"Agreement of the views with each other, along the visual hull they make: {own:.2f} dB over {covered:.0%} of "
+        f"the pixels; of the true views {true:.2f} dB. {len(whole)} of {len(each)} objects; no quality by "
+        "itself, since blurred views agree."
+    )
 
 
 def group_tables(group: Group) -> list[Table]:

@@ -206,10 +206,10 @@ def as_json(group: Group) -> dict[str, Any]:
         "gain_over_copying": {m: v._asdict() for m, v in group.gain.items()},
         "by_angle": [b._asdict() for b in group.bins],
         "elevation": group.elevation,
-        "spread_tells_error": None if group.spread is None else {k: _or_null(v) for k, v in group.spread.items()},
+        "spread_tells_error": None if group.spread is None else {k: or_null(v) for k, v in group.spread.items()},
     }
 
 
-def _or_null(value: float) -> float | None:
-    """JSON knows no nan."""
+def or_null(value: float) -> float | None:
+    """A number for JSON, which knows no nan."""
     return None if math.isnan(value) else value
