@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The larger edition of `mini` on one GPU in three commands of ten minutes, without a network; `pack_for_gpu.sh` packs first.
 #
-#   runs/mini_gpu.sh 540            unpack, render, fit the codec, encode, train the geometry; what there is time for
-#   runs/mini_gpu.sh 560            goes on: everything together
-#   runs/mini_gpu.sh 540 last       goes on, lets the learning rate fall, and writes the model
+#   runs/mini_gpu.sh 530            unpack, render, fit the codec, encode, train the geometry; what there is time for
+#   runs/mini_gpu.sh 530            goes on: everything together
+#   runs/mini_gpu.sh 500 last       goes on, lets the learning rate fall, and writes the model
 #
 # Each command ends by itself within its seconds and leaves in OUT (if set) the model as it is then, in pieces below
 # 16 MB (`cat model.tar.* | tar x`), and the logs. The next goes on from WORK to the step; where WORK is gone it starts
