@@ -147,7 +147,7 @@ def test_modern_choices_are_given_by_name_and_the_model_remembers_them(tmp_path,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--preset", "best"], "preset must be one of original, mini, finetune, got 'best'"),
+        (["--preset", "best"], "preset must be one of original, mini, mini-large, finetune, got 'best'"),
         (["--preset", "original"], "give --finetune-from sd-image-conditioned-v2, or any model"),
         ([], "give --codec FOLDER"),
         (["--set", "learning_rat=1"], "there is no setting 'learning_rat'; did you mean learning_rate?"),

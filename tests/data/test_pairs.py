@@ -229,3 +229,41 @@ def test_near_targets_come_with_their_weight_and_inputs_with_their_share():
     torch.testing.assert_close(counts / counts.sum(), expected / expected.sum(), atol=0.02, rtol=0)
     same = PairSampler([cache], [1.0], same=0.25, mirror=False).batch(0, 4000)
     assert float((same.relative.azimuth == 0).float().mean()) == pytest.approx(0.25, abs=0.03)
+
+
+@pytest.mark.parametrize("share", [{}, {"targets": 4}, {"targets": 3, "pictures": True, "near": 0.9, "same": 0.3}])
+def test_caches_held_on_a_device_give_the_same_batches_as_mapped_ones(cache, monkeypatch, share):
+    first = cache[0]
+    second = ViewCache(255 - first.images[:10], first.latents[:10] * 2, first.poses[:10], first.first[:3])
+    mapped = PairSampler([first, second], [1, 2], seed=3, **share)
+    monkeypatch.setattr("zero123.data.pairs.free_memory", lambda device: 2**30)
+    held = PairSampler([first, second], [1, 2], seed=3, **share, device=torch.device("cpu"))
+    assert held._images._held is not None and mapped._images._held is None
+    monkeypatch.setattr("zero123.data.pairs.free_memory", lambda device: 1000)
+    assert PairSampler([first], [1], device=torch.device("cpu"))._images._held is None  # no room for it
+    for step in range(3):
+        ours, theirs = held.batch(step, 12), mapped.batch(step, 12)
+        for name in ("photo", "latent", "picture"):
+            one, other = getattr(ours, name), getattr(theirs, name)
+            assert (one is None and other is None) or torch.equal(one, other)
+        assert ours.group == theirs.group
+        for name in ("relative", "source"):
+            one, other = vars(getattr(ours, name)).values(), vars(getattr(theirs, name)).values()
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_pairs_of_a_seed_and_step_are_those_of_earlier_versions():
+    poses = np.zeros((12, 3), np.float32)
+    poses[:, 0], poses[:, 2] = np.arange(12), 1.5
+    images = np.broadcast_to(np.arange(12, dtype=np.uint8)[:, None, None, None], (12, 3, 2, 2))
+    latents = np.arange(24, dtype=np.float16).reshape(12, 2, 1, 1, 1)
+    caches = [ViewCache(images + np.uint8(k), latents + np.float16(k), poses, np.array([0, 5, 12])) for k in (0, 100)]
+    batch = PairSampler(caches, [0.4, 0.6], seed=5, targets=2, near=1.5, same=0.2, pictures=True).batch(9, 8)
+    assert (batch.photo[:, 0, 0, 0] * 255).round().int().tolist() == [110, 110, 104, 104, 103, 103, 108, 108]
+    assert batch.latent.flatten().int().tolist() == [118, 116, 104, 108, 102, 104, 112, 118]
+
+
+def test_caches_of_two_sizes_are_refused(cache):
+    small = ViewCache(cache[0].images[..., :8, :8], cache[0].latents, cache[0].poses, cache[0].first)
+    with pytest.raises(ValueError, match="caches must be of one size"):
+        PairSampler([cache[0], small], [1, 1])

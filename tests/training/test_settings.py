@@ -29,7 +29,7 @@ def test_the_original_preset_has_the_originals_values():
 def test_minis_preset_is_what_running_runs_were_started_with():
     assert (MINI_TRAINING.steps, MINI_TRAINING.decay, MINI_TRAINING.batch, MINI_TRAINING.seed) == (12_000, 3000, 32, 0)
     assert MINI_TRAINING.averaged == "trained" and not MINI_TRAINING.freeze_encoders
-    assert set(PRESETS) == {"original", "mini", "finetune"} and FINETUNE_TRAINING.lora
+    assert set(PRESETS) == {"original", "mini", "mini-large", "finetune"} and FINETUNE_TRAINING.lora
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from zero123.cli.console import say
 
 if TYPE_CHECKING:
     from zero123.cli.train_options import PairOptions, SettingsOptions
-    from zero123.data.pairs import Pairs
+    from zero123.data.pairs import PairBatch, Pairs
     from zero123.data.sources import Part
     from zero123.models.view_model import ViewModel
     from zero123.training.settings import TrainSettings
@@ -25,7 +25,7 @@ def start_model(how: SettingsOptions, source: str | None, codec: Path | None, se
 
     Args:
         how: its preset, and what is changed of the model's settings.
-        source: weights to start from; None starts `mini` afresh.
+        source: weights to start from; None starts an edition of `mini` afresh.
         codec: folder of the autoencoder that a fresh `mini` is built around.
         seed: of fresh weights.
 
@@ -37,20 +37,20 @@ def start_model(how: SettingsOptions, source: str | None, codec: Path | None, se
     from zero123.models.patch_codec import PatchCodec
     from zero123.models.pretrained import load_start, reconfigured
     from zero123.models.weights import load_component
-    from zero123.presets import mini_model
+    from zero123.presets import MINI_EDITIONS, mini_model
     from zero123.training.settings import changed
 
     torch.manual_seed(seed)
     if source is not None:
         model = load_start(source)
-    elif how.preset != "mini":
+    elif how.preset not in MINI_EDITIONS:
         raise ValueError(
             f"the preset {how.preset} starts from weights: give --finetune-from sd-image-conditioned-v2, or any model"
         )
     elif codec is None:
         raise ValueError("mini is built around a codec: give --codec FOLDER (from `zero123 codec`), or --finetune-from")
     else:
-        model = mini_model(load_component(codec, PatchCodec))
+        model = mini_model(load_component(codec, PatchCodec), how.preset)
     changes = how.model_changes
     return reconfigured(model, changed(model.settings, changes)) if changes else model
 
@@ -127,10 +127,15 @@ def cache_of(options: Chosen, settings: TrainSettings, asked: Path | None, usual
 def cached_pairs(options: Chosen, model: ViewModel, settings: TrainSettings, cache: Path) -> Pairs:
     """Pairs of views that are encoded once, on first use, into the folder `cache`: for small models.
 
+    A GPU makes its own batches.
+
     Raises:
         ValueError: a folder or weight cannot be used, or options do not go together; in one line.
     """
+    from accelerate import PartialState
+
     from zero123.data.pairs import PairSampler
+    from zero123.machine import default_device
     from zero123.training.reading import cache_places, cache_settings, fill_caches, opened_caches
 
     folders, weights = zip(*options.folders(), strict=True)
@@ -139,6 +144,7 @@ def cached_pairs(options: Chosen, model: ViewModel, settings: TrainSettings, cac
         say(f"encoding {folder}, once")
     caches = opened_caches(places, own)
     near = None if options.near_deg is None else math.radians(options.near_deg)
+    device = PartialState(cpu=default_device() == "cpu").device
     return PairSampler(
         caches,
         weights,
@@ -148,6 +154,7 @@ def cached_pairs(options: Chosen, model: ViewModel, settings: TrainSettings, cac
         same=options.same,
         targets=options.targets,
         pictures=settings.objective.volume_weight > 0,
+        device=device if device.type == "cuda" else None,
     )
 
 
@@ -235,12 +242,26 @@ def at_random(options: Chosen, model: ViewModel, settings: TrainSettings, sample
     return fresh_pairs(options, model, replace(settings, data=replace(settings.data, reading="random")))
 
 
+@dataclass(frozen=True)
+class _OnProcessor:
+    """Pairs that are drawn somewhere else, to be looked at."""
+
+    pairs: Pairs
+
+    def batch(self, step: int, size: int) -> PairBatch:
+        import torch
+
+        from zero123.training.parallel import on_device
+
+        return on_device(self.pairs.batch(step, size), torch.device("cpu"))
+
+
 def sheet(sampler: Pairs, settings: TrainSettings, original: bool) -> SampleSheet:
     """The pictures that are drawn on the way."""
     from zero123.training.show import SampleSheet
 
     count = max(settings.sample_count // settings.views, 1) * settings.views
-    return SampleSheet(sampler, count, settings.sample_scales, settings.sample_steps, original)
+    return SampleSheet(_OnProcessor(sampler), count, settings.sample_scales, settings.sample_steps, original)
 
 
 def validation(options: Chosen, model: ViewModel, settings: TrainSettings) -> Validation | None:

@@ -24,7 +24,7 @@ def _preset(text: str, *names: str, **limits: Any) -> Any:
 class SettingsOptions:
     """A preset and what is changed in it."""
 
-    preset: Annotated[str, typer.Option(help="original, mini or finetune.")] = "mini"
+    preset: Annotated[str, typer.Option(help="original, mini, mini-large or finetune.")] = "mini"
     change: Annotated[
         list[str] | None,
         typer.Option("--set", help="NAME=VALUE of any setting, such as learning_rate=5e-5 or model.tokens=grid."),

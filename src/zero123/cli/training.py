@@ -35,6 +35,7 @@ def codec(
         Path | None, typer.Option(help="A codec folder; its basis, and so every latent, is kept.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same codec.")] = 0,
+    preset: Annotated[str, typer.Option(help="Which small model it is for: mini or mini-large.")] = "mini",
 ) -> None:
     """Fit and train the autoencoder of a small model, written to OUT/vae."""
     import numpy as np
@@ -42,15 +43,17 @@ def codec(
 
     from zero123.models.patch_codec import PatchCodec
     from zero123.models.weights import load_component, save_component
-    from zero123.presets import mini_codec
+    from zero123.presets import MINI_EDITIONS, mini_codec
     from zero123.training.codec import CodecSettings, codec_errors, train_codec
 
+    if preset not in MINI_EDITIONS:
+        raise ValueError(f"preset must be one of {', '.join(MINI_EDITIONS)}, got {preset!r}")
     torch.manual_seed(seed)
     images = np.concatenate([_all_images(folder) for folder in views])
     if continue_from is not None:
         network = load_component(continue_from, PatchCodec)
     else:
-        network = mini_codec()
+        network = mini_codec(preset)
         chosen = np.random.default_rng(seed).choice(len(images), min(len(images), 3000), replace=False)
         network.fit(torch.from_numpy(images[np.sort(chosen)]).float() / 127.5 - 1)
     if steps:
@@ -88,18 +91,20 @@ def train(
 
     from zero123.cli import fitting, start
     from zero123.machine import default_device
+    from zero123.presets import MINI_EDITIONS
     from zero123.training.parallel import check_launch, decided
     from zero123.training.trainer import train as run
 
     check_launch()
     settings, chosen = how.settings(), start.Chosen.of(views, pairs, how.preset)
+    small = how.preset in MINI_EDITIONS
     kept = None if fit_memory is None else fitting.split_before(out, settings)
     settings = kept or settings
     begun = start.begun_with(how, finetune_from, chosen)
     start.refuse_changes(out, settings, begun, accept_changes)
     model = start.start_model(how, finetune_from, codec, settings.seed)
     worker = PartialState(cpu=default_device() == "cpu")
-    cache = start.cache_of(chosen, settings, pairs.cache, out / "cache" if how.preset == "mini" else None)
+    cache = start.cache_of(chosen, settings, pairs.cache, out / "cache" if small else None)
     if cache is None:
         sampler = start.fresh_pairs(chosen, model, settings)
     else:
@@ -114,7 +119,7 @@ def train(
         report = lambda done, total, _: update(done, total)  # noqa: E731
         model = run(model, sampler, out, settings, sheet, report, validate)
     if worker.is_main_process:
-        say(str(start.written(model, settings, out, half=how.preset == "mini")))
+        say(str(start.written(model, settings, out, half=small)))
 
 
 def average(

@@ -14,6 +14,10 @@ from torch import Tensor
 
 from zero123.data.view_cache import ViewCache
 from zero123.geometry.orbit import OrbitPose, RelativePose
+from zero123.machine import free_memory
+
+_ROOM = 0.5
+"""A GPU takes caches that fill at most so much of what it has to spare."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class PairSampler:
         targets: pairs in a row with the same input, for which the encoders then work once; fewer in a batch that is not
             a multiple.
         pictures: batches also hold the targets' pictures.
+        device: where batches are made; None for the processor. A GPU that has room takes the caches there once, and
+            then makes tens of thousands of pairs a second, where the processor reads a few hundred.
     """
 
     def __init__(
@@ -90,6 +96,7 @@ class PairSampler:
         same: float = 0.0,
         targets: int = 1,
         pictures: bool = False,
+        device: torch.device | None = None,
     ) -> None:
         if near is not None and not near > 0:
             raise ValueError(f"near must be an angle over 0, got {near}")
@@ -109,46 +116,50 @@ class PairSampler:
         self._same = same
         self._targets = targets
         self._pictures = pictures
+        self._begin = np.cumsum([0, *[len(cache.poses) for cache in caches]])[:-1]
+        self._poses = np.concatenate([cache.poses for cache in caches])
+        images = [cache.images for cache in caches]
+        latents = [cache.latents.reshape(-1, *cache.latents.shape[2:]) for cache in caches]  # straight, mirrored, ...
+        room = free_memory(device) if device is not None else None
+        fits = room is not None and sum(array.nbytes for array in images + latents) <= _ROOM * room
+        self._device = device or torch.device("cpu")
+        self._images, self._latents = _Rows(images, self._device, fits), _Rows(latents, self._device, fits)
 
     def batch(self, step: int, size: int) -> PairBatch:
         """The pairs of a step; input and target are two different views, but for the share `same`."""
         numbers = np.random.default_rng([self._seed, step])
         group = math.gcd(size, self._targets)
-        rows = [row for _ in range(size // group) for row in self._rows(numbers, group)]
-        photo, picture, latent, source, target = (np.stack(column) for column in zip(*rows, strict=True))
-        from_pose, to_pose = (OrbitPose(*torch.from_numpy(p).unbind(-1)) for p in (source, target))
+        drawn = np.concatenate([self._drawn(numbers, group) for _ in range(size // group)])
+        source, target, mirrored = drawn.T
+        sign = np.stack((1 - 2 * mirrored, *[np.ones_like(mirrored)] * 2), axis=1).astype(np.float32)
+        from_pose, to_pose = (
+            OrbitPose(*torch.from_numpy(self._poses[rows] * sign).unbind(-1)) for rows in (source, target)
+        )
         return PairBatch(
-            photo=torch.from_numpy(photo).float() / 255,
-            latent=torch.from_numpy(latent).float(),
-            relative=to_pose.relative_to(from_pose),
-            source=from_pose,
-            picture=torch.from_numpy(picture).float() / 255 if self._pictures else None,
+            photo=self._shown(source[::group], mirrored[::group]).repeat_interleave(group, dim=0),
+            latent=self._latents.take(2 * target + mirrored).float(),
+            relative=to_pose.relative_to(from_pose).to(self._device),
+            source=from_pose.to(self._device),
+            picture=self._shown(target, mirrored) if self._pictures else None,
             group=group,
         )
 
-    def _rows(self, numbers: np.random.Generator, group: int) -> list[tuple[NDArray, ...]]:
-        """`group` pairs with one input: its picture, the target's picture and latents, and both poses."""
-        cache = self._caches[numbers.choice(len(self._caches), p=self._share)]
+    def _shown(self, rows: NDArray[np.int64], mirrored: NDArray[np.int64]) -> Tensor:
+        """Pictures, (N, 3, H, W) in [0, 1], some of them in a mirror."""
+        levels = self._images.take(rows)
+        turned = torch.from_numpy(mirrored == 1).to(self._device)[:, None, None, None]
+        return torch.where(turned, levels.flip(-1), levels).float() / 255
+
+    def _drawn(self, numbers: np.random.Generator, group: int) -> NDArray[np.int64]:
+        """`group` pairs with one input, (group, 3): rows of input and target over all caches, and 1 for a mirror."""
+        kind = numbers.choice(len(self._caches), p=self._share)
+        cache = self._caches[kind]
         item = numbers.integers(len(cache.first) - 1)
         start, end = cache.first[item], cache.first[item + 1]
         source, targets = self._chosen(cache.poses[start:end], group, numbers)
-        mirrored = int(self._mirror and numbers.random() < 0.5)
-        sign = np.array([1 - 2 * mirrored, 1, 1], np.float32)  # a mirror turns counter-clockwise into clockwise
-
-        def picture(row: int) -> NDArray:
-            return cache.images[row][..., ::-1] if mirrored else cache.images[row]
-
-        seen, pose = picture(start + source), cache.poses[start + source] * sign
-        return [
-            (
-                seen,
-                picture(start + target) if self._pictures else seen[:, :0],
-                cache.latents[start + target, mirrored],
-                pose,
-                cache.poses[start + target] * sign,
-            )
-            for target in targets
-        ]
+        mirrored = int(self._mirror and numbers.random() < 0.5)  # which turns counter-clockwise into clockwise
+        first = int(self._begin[kind] + start)
+        return np.array([(first + source, first + target, mirrored) for target in targets], np.int64)
 
     def _chosen(self, poses: NDArray[np.float32], count: int, numbers: np.random.Generator) -> tuple[int, list[int]]:
         """An input and `count` targets among views of one object, whose poses are (V, 3); targets may come twice."""
@@ -164,3 +175,41 @@ class PairSampler:
         targets = numbers.choice(len(poses), count, replace=not enough, p=weight / weight.sum())
         same = numbers.random(count) < self._same
         return source, [source if s else int(t) for s, t in zip(same, targets, strict=True)]
+
+
+class _Rows:
+    """Rows of several arrays, one array after another.
+
+    Args:
+        arrays: of one type, with rows of one shape; may be mapped from disk.
+        device: where rows are wanted.
+        held: take all of them there at once.
+    """
+
+    def __init__(self, arrays: Sequence[NDArray], device: torch.device, held: bool) -> None:
+        if len({(array.shape[1:], array.dtype) for array in arrays}) > 1:
+            raise ValueError(f"caches must be of one size, got {[array.shape[1:] for array in arrays]}")
+        self._arrays, self._device = arrays, device
+        self._ends = np.cumsum([len(array) for array in arrays])
+        self._held = self._all() if held else None
+
+    def take(self, rows: NDArray[np.int64]) -> Tensor:
+        """The rows of those numbers, (N, ...)."""
+        if self._held is not None:
+            return self._held[torch.from_numpy(np.ascontiguousarray(rows)).to(self._device)]
+        found = np.empty((len(rows), *self._arrays[0].shape[1:]), self._arrays[0].dtype)
+        place = np.searchsorted(self._ends, rows, side="right")
+        for index, (array, end) in enumerate(zip(self._arrays, self._ends, strict=True)):
+            mine = place == index
+            found[mine] = array[rows[mine] - (end - len(array))]
+        return torch.from_numpy(found).to(self._device)
+
+    def _all(self, block: int = 2048) -> Tensor:
+        parts = (a[start : start + block] for a in self._arrays for start in range(0, len(a), block))
+        first = torch.from_numpy(np.array(self._arrays[0][:0]))
+        held = torch.empty((int(self._ends[-1]), *first.shape[1:]), dtype=first.dtype, device=self._device)
+        filled = 0
+        for part in parts:
+            held[filled : filled + len(part)] = torch.from_numpy(np.array(part))  # a copy, since maps are read-only
+            filled += len(part)
+        return held

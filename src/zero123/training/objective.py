@@ -166,9 +166,11 @@ class Objective(nn.Module):
         """Noise, steps and dropout of a batch, on its device."""
         settings, count, device = self.settings, len(batch.latent), batch.latent.device
         step = (self._times(count, generator) * len(self.model.schedule)).long().to(device)
-        noise = torch.randn(batch.latent.shape, generator=generator).to(device)
         drop = self.drop_mask(torch.rand(count, generator=generator)).to(device)
         error = torch.randn(count, generator=generator).to(device) * settings.elevation_jitter
+        if device.type != "cpu":  # numbers by the million are drawn where they are used
+            generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        noise = torch.randn(batch.latent.shape, generator=generator, device=device)
         return Draws(step, noise, drop, error)
 
     def _times(self, count: int, generator: torch.Generator) -> Tensor:
