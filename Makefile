@@ -14,7 +14,7 @@ demo: .venv/.demo
 	$(BIN)/zero123 demo $(PICTURE) -o out/demo
 
 test: .venv/.dev lint types
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -18,7 +18,6 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'zero123[cl
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    pytest.mark.xdist_group("ray"),
     # Ray's own loose ends in this process, which are not ours to tie
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

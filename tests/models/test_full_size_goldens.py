@@ -16,7 +16,7 @@ from zero123.training.objective import Draws, Objective, ObjectiveSettings
 from zero123.training.preparation import suit_cpu
 
 # one worker, since the model takes 5 GB
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("full-size")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 NETWORK, LATENT, IMAGE = 2e-5, 5e-4, 1e-4  # largest errors, golden/README.md section 4
 DROPOUT = torch.tensor([0.02, 0.07, 0.12, 0.5])
