@@ -40,7 +40,7 @@ def tiny_volume_network(side=16, depth=6, features=3):
     return UNet2DConditionModel(
         sample_size=side,
         in_channels=12,
-        out_channels=depth * (4 + features) + 1,
+        out_channels=depth * (4 + features) + 2,
         block_out_channels=(8, 16),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),

@@ -25,9 +25,7 @@ MINI_TRAINING = TrainSettings(
     ema=0.998,
     save_every=250,
     sample_every=1000,
-    objective=ObjectiveSettings(
-        drop_jointly=True, noise_power=0.4, elevation_weight=0.1, elevation_jitter=0.05, volume_weight=1.0
-    ),
+    objective=ObjectiveSettings(drop_jointly=True, noise_power=0.4, source_weight=0.3, volume_weight=1.0),
 )
 """Two CPU cores, float32 master weights, bfloat16 arithmetic."""
 
@@ -207,7 +205,7 @@ def mini_model(codec: PatchCodec, edition: str = "mini") -> ViewModel:
 
 def _mini_volume(sizes: MiniEdition, side: int, shrink: int, features: int = 8) -> UNet2DConditionModel:
     """The network from `shrink` x `shrink` pixels each to cells of density, colour and `features`, and votes."""
-    return _network(sizes, side, 3 * shrink**2, sizes.volume_depth * (4 + features) + 1, sizes.volume_channels)
+    return _network(sizes, side, 3 * shrink**2, sizes.volume_depth * (4 + features) + 2, sizes.volume_channels)
 
 
 def _mini_unet(sizes: MiniEdition, side: int, given: int, latent: int) -> UNet2DConditionModel:

@@ -37,7 +37,7 @@ def ball(radius, side=48, depth=48, density=100.0):
     values[..., 0] = density * ((radius - cells(side, depth).norm(dim=-1)) / edge + 0.5).clamp(0, 1)
     values[..., 1] = 1.0
     volume = network(side, depth)
-    return volume, Volume(values, volume._own_depth(values), torch.ones(1, 3, 96, 96), SOURCE.elevation)
+    return volume, Volume(values, volume._own_depth(values), torch.ones(1, 3, 96, 96), SOURCE)
 
 
 def test_samples_lie_on_the_rays_of_the_target_camera():
@@ -120,7 +120,7 @@ def test_the_input_shows_its_own_view_and_not_the_back():
 def test_an_unmoved_camera_sees_the_input_pixel_for_pixel():
     volume, behind = ball(0.5)
     photo = blobs(1, 96)
-    behind = Volume(behind.values, behind.depth, photo, SOURCE.elevation)
+    behind = Volume(behind.values, behind.depth, photo, SOURCE)
     with torch.no_grad():
         seen = volume.eval().look(behind, SOURCE, RelativePose.from_degrees([0.0], [0.0]))
     inside = torch.nn.functional.interpolate(seen.opacity, scale_factor=2.0, mode="bilinear")[0, 0] > 0.9999

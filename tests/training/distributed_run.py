@@ -32,7 +32,7 @@ SETTINGS = TrainSettings(
     save_every=3,
     log_every=2,
     sample_every=0,
-    objective=ObjectiveSettings(drop=0.2, elevation_weight=0.1, elevation_jitter=0.05),
+    objective=ObjectiveSettings(drop=0.2, source_weight=0.1, elevation_jitter=0.05),
 )
 
 

@@ -64,19 +64,21 @@ def test_the_elevation_part_is_the_squared_error_of_what_is_read(volume):
     losses = []
     with torch.no_grad():
         for weight in (0.0, 2.0):
-            objective = Objective(model, ObjectiveSettings(elevation_weight=weight))
+            objective = Objective(model, ObjectiveSettings(source_weight=weight))
             losses.append(objective(batch, torch.Generator().manual_seed(1)))
-        read = model.look(batch.photo, batch.source).elevation
-        error = (read - batch.source.elevation).square().mean()
+        read = model.look(batch.photo, batch.source).estimate
+        errors = [
+            (getattr(read, name) - getattr(batch.source, name)).square().mean() for name in ("elevation", "radius")
+        ]
     (plain, parts), (both, more) = losses
-    torch.testing.assert_close(both, plain + 2 * error)
-    torch.testing.assert_close(more["elevation_rms"], error.sqrt())
+    torch.testing.assert_close(both, plain + 2 * sum(errors))
+    torch.testing.assert_close(torch.stack([more["elevation_rms"], more["radius_rms"]]), torch.stack(errors).sqrt())
     assert set(parts) == {"diffusion"} and torch.equal(parts["diffusion"], plain)
 
 
 def test_the_frozen_codec_gets_no_gradient_and_everything_else_does(model):
     model = tiny_view_model()
-    objective = Objective(model, ObjectiveSettings(elevation_weight=1.0))
+    objective = Objective(model, ObjectiveSettings(source_weight=1.0))
     objective(_batch(model), torch.Generator().manual_seed(0))[0].backward()
     without = {n for n, p in model.named_parameters() if p.grad is None}
     assert all(n.startswith("autoencoder.") or "class_embedding" in n or "post_layernorm" in n for n in without)

@@ -91,7 +91,7 @@ def test_what_only_goes_together_is_changed_together():
         ("sample_scales=a,b", "sample_scales=a,b: must be a number, got 'a'"),
         ("sample_scales=", "sample_scales must name a guidance"),
         ("keep_best=3", "keep_best=3 needs a validation loss: set validate_every"),
-        ("elevation_weight=-1", "elevation_weight must be at least 0 and finite"),
+        ("source_weight=-1", "source_weight must be at least 0 and finite"),
         ("noise_power=inf", "noise_power must be over 0 and finite"),
         ("logit_mean=inf", "logit_mean must be finite"),
         ("reading=tape", "reading must be one of random, stream, got 'tape'"),
@@ -153,7 +153,7 @@ def test_a_run_of_an_older_version_goes_on(tmp_path):
     )
     old += ("precision", "save_every", "log_every", "sample_every", "seed")
     stored = {f.name: getattr(MINI_TRAINING, f.name) for f in fields(MINI_TRAINING) if f.name in old}
-    parts = ("drop", "drop_jointly", "weighting", "noise_power", "elevation_weight", "elevation_jitter")
+    parts = ("drop", "drop_jointly", "weighting", "noise_power", "source_weight", "elevation_jitter")
     stored["objective"] = {name: getattr(MINI_TRAINING.objective, name) for name in parts}
     (tmp_path / "settings.json").write_text(json.dumps(stored))
     assert differences(tmp_path, replace(MINI_TRAINING, objective=ObjectiveSettings(**stored["objective"]))) == []

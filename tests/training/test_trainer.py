@@ -48,7 +48,7 @@ class _Poisoned:
 def overfitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     model = tiny_view_model()
-    objective = ObjectiveSettings(drop_jointly=True, elevation_weight=1.0)
+    objective = ObjectiveSettings(drop_jointly=True, source_weight=1.0)
     settings = replace(
         PLAIN, steps=100, batch=8, learning_rate=4e-3, pose_rate=1.0, warmup=5, ema=0.9, save_every=100, log_every=10
     )

@@ -15,7 +15,7 @@ from zero123.training.validation import Validation
 def test_the_same_model_has_the_same_loss_and_another_has_another():
     model = tiny_view_model()
     pairs = PairSampler([tiny_cache(model)], [1.0])
-    measure = Validation(pairs, ObjectiveSettings(drop=0.3, elevation_weight=2.0))
+    measure = Validation(pairs, ObjectiveSettings(drop=0.3, source_weight=2.0))
     first, again = measure(model), measure(model)
     assert first == again > 0
     assert Validation(pairs, ObjectiveSettings())(model) == first  # nothing is dropped and no head counts

@@ -64,14 +64,14 @@ class Look:
         latent: as the network is conditioned on it, (P, C, h, w).
         source: poses of the photos' cameras, (P,); azimuth 0 where estimated.
         volume: see `FeatureVolume`, or None.
-        elevation: of the photos' cameras as the networks read it, radians, (P,); None where they do not.
+        estimate: the photos' cameras as the networks read them, (P,), azimuth 0; None where they do not.
     """
 
     tokens: Tensor
     latent: Tensor
     source: OrbitPose
     volume: Volume | None = None
-    elevation: Tensor | None = None
+    estimate: OrbitPose | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zero123.geometry.orbit import OrbitPose, RelativePose
+from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.models.frustum import march, own_rays, shares
 
 _SLOPE, _SOLID = 4.0, 6.0
@@ -30,13 +30,13 @@ class Volume:
         values: density per world unit, colour (3) and features (F) of cells, (P, D, S, S, 4 + F), float32.
         depth: where the pictures' own rays end, normalised depth in [-1, 1], (P, 1, S, S).
         photo: the pictures, (P, 3, H, W) in [0, 1].
-        elevation: of the cameras that took them, as the network reads it, radians, (P,).
+        source: the cameras that took them, as far as the network can tell, (P,); azimuth 0.
     """
 
     values: Tensor
     depth: Tensor
     photo: Tensor
-    elevation: Tensor
+    source: OrbitPose
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,12 @@ class FeatureVolume(nn.Module):
     arXiv:2012.02190); and the expected surface moves the input's own pixels to where the target sees them.
 
     The volume lies in the input camera's own axes, so that it can be made before anyone knows where that camera was;
-    the network that makes it also says how high it was: every pixel votes.
+    the network that makes it also says how high and how far away it was: every pixel votes.
 
     Args:
         network: diffusers' `UNet2DConditionModel` at the volume's own resolution, S x S. It takes the picture's pixels,
             3 * k * k channels for k pixels a cell, and attends to the image tokens; it gives the cells,
-            `depth * (4 + F)` channels, and one of votes.
+            `depth * (4 + F)` channels, and two of votes.
         depth: cells along the depth, D.
 
     Raises:
@@ -89,10 +89,10 @@ class FeatureVolume(nn.Module):
         config: Any = network.config
         taken, given = int(config.in_channels), int(config.out_channels)
         self.side, self.shrink, self.depth = int(config.sample_size), math.isqrt(taken // 3), depth
-        if taken != 3 * self.shrink**2 or given % depth != 1 or given <= 4 * depth + 1:
+        if taken != 3 * self.shrink**2 or given % depth != 2 or given <= 4 * depth + 2:
             raise ValueError(
-                f"the volume's network must take 3 channels for each pixel of a cell and give one over a multiple of "
-                f"{depth} that is over {4 * depth}, takes {taken} and gives {given}"
+                f"the volume's network must take 3 channels for each pixel of a cell and give two more than a multiple "
+                f"of {depth} that is over {4 * depth}, takes {taken} and gives {given}"
             )
         self.features = given // depth - 4
         self.samples = depth * 3 // 2
@@ -118,13 +118,14 @@ class FeatureVolume(nn.Module):
         step = torch.zeros(len(photo), device=photo.device)  # the network was made to denoise; here nothing is noisy
         given = self.network(F.pixel_unshuffle(1 - photo, self.shrink), step, tokens, return_dict=False)[0]
         with torch.autocast(photo.device.type, enabled=False):
-            cells, votes = given.float().split((self.depth * (4 + self.features), 1), dim=1)
+            cells, votes = given.float().split((self.depth * (4 + self.features), 2), dim=1)
             raw = cells.unflatten(1, (self.depth, 4 + self.features))
             pixels = F.avg_pool2d(photo.float(), self.shrink)[:, None]  # what is behind a pixel starts in its colour
             density = _SOLID * F.softplus(_SLOPE * (raw[:, :, :1] + _MIST))
             values = torch.cat((density, raw[:, :, 1:4] + pixels, raw[:, :, 4:]), dim=2).movedim(2, -1).contiguous()
-            elevation = torch.tanh(votes.mean((1, 2, 3))) * (math.pi / 2)
-            return Volume(values, self._own_depth(values), photo, elevation)
+            height, distance = torch.tanh(votes.mean((2, 3))).unbind(1)
+            source = OrbitPose(torch.zeros_like(height), height * (math.pi / 2), RADIUS * torch.exp(distance))
+            return Volume(values, self._own_depth(values), photo, source)
 
     def look(self, volume: Volume, source: OrbitPose, relative: RelativePose) -> Projected:
         """What V target cameras see, a row of V / P of them for each of P volumes.

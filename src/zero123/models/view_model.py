@@ -129,7 +129,7 @@ class ViewModel(nn.Module):
         self.settings = settings
         self.schedule = schedule or NoiseSchedule.named(settings.schedule)
         self._single_token = SingleTokenAttention(unet) if settings.tokens == "pooled" else None
-        if (settings.rays or pose_conditioning.absolute) and not self.reads_elevation:
+        if (settings.rays or pose_conditioning.absolute) and not self.reads_source:
             raise ValueError("elevation_head must be given where the model takes the input elevation, got None")
         self._check_widths()
 
@@ -164,8 +164,8 @@ class ViewModel(nn.Module):
         return self.autoencoder.channels, side, side
 
     @property
-    def reads_elevation(self) -> bool:
-        """Whether the networks estimate the input camera's elevation where it is not told."""
+    def reads_source(self) -> bool:
+        """Whether the networks estimate where the input was taken from if it is not told."""
         return self.elevation_head is not None or self.feature_volume is not None
 
     @property
@@ -233,20 +233,24 @@ class ViewModel(nn.Module):
                     "photo must be given beside its tokens to a model with a volume: encode without tokens"
                 )
             volume = self.feature_volume(photo, tokens)
-        elevation = self._read_elevation(tokens, volume)
+        estimate = self._read(tokens, volume)
         if source is None:
-            level = torch.zeros(len(tokens), device=tokens.device) if elevation is None else elevation
-            source = OrbitPose(torch.zeros_like(level), level, torch.full_like(level, RADIUS))
+            level = torch.zeros(len(tokens), device=tokens.device)
+            source = estimate or OrbitPose(level, level, torch.full_like(level, RADIUS))
         elif len(source) not in (1, len(tokens)):
             raise ValueError(f"source must be 1 or one for each of {len(tokens)} photos, got {len(source)}")
         source = source.to(latent.device, torch.float32)
         source = OrbitPose(*(v.expand(len(tokens)) for v in vars(source).values()))
-        return Look(tokens, latent, source, volume, elevation)
+        return Look(tokens, latent, source, volume, estimate)
 
-    def _read_elevation(self, tokens: Tensor, volume: Volume | None) -> Tensor | None:
+    def _read(self, tokens: Tensor, volume: Volume | None) -> OrbitPose | None:
+        """Where the photos were taken from, as far as the networks can tell."""
         if volume is not None:
-            return volume.elevation
-        return None if self.elevation_head is None else self.elevation_head(tokens).float()
+            return volume.source
+        if self.elevation_head is None:
+            return None
+        elevation = self.elevation_head(tokens).float()
+        return OrbitPose(torch.zeros_like(elevation), elevation, torch.full_like(elevation, RADIUS))
 
     def join(self, look: Look, relative: RelativePose, drop: Tensor | None = None) -> Condition:
         """Photos and poses together.

@@ -35,7 +35,8 @@ class ObjectiveSettings:
             logit-normal times of rectified flow (Section 3.1 of Esser et al., 2024, arXiv:2403.03206).
         noise_power: below 1 the noisy steps, in which a view takes its shape from the condition, come more often.
         logit_mean, logit_spread: mean and standard deviation of n; TRELLIS takes 1 and 1, Esser et al. 0 and 1.
-        elevation_weight: of the squared error of the input elevation that the model reads, radians; 0 for none.
+        source_weight: of the squared errors of what the model reads of the input's place: elevation, radians, and
+            radius, world units; 0 for none.
         elevation_jitter: standard deviation of the error put on the input elevation the model is told, radians, since
             in use it is an estimate.
         diffusion_weight: of the denoising loss; 0 trains the encoder and the volume behind the picture alone, at a
@@ -50,7 +51,7 @@ class ObjectiveSettings:
     noise_power: float = 1.0
     logit_mean: float = 0.0
     logit_spread: float = 1.0
-    elevation_weight: float = 0.0
+    source_weight: float = 0.0
     elevation_jitter: float = 0.0
     diffusion_weight: float = 1.0
     volume_weight: float = 0.0
@@ -66,7 +67,7 @@ class ObjectiveSettings:
         for name in ("noise_power", "logit_spread"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be over 0 and finite, got {getattr(self, name)}")
-        for name in ("elevation_weight", "elevation_jitter"):
+        for name in ("source_weight", "elevation_jitter"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
         if not math.isfinite(self.logit_mean):
@@ -122,14 +123,21 @@ class Objective(nn.Module):
             losses["diffusion"] = settings.diffusion_weight, self._denoising(batch, draws, condition)
         if settings.volume_weight and seen is not None:
             losses |= self._volume(batch, seen)
-        if settings.elevation_weight and look.elevation is not None:
-            error = look.elevation - batch.source.elevation[every]
-            losses["elevation"] = settings.elevation_weight, error.square().mean()
+        if settings.source_weight and look.estimate is not None:
+            losses |= self._source(look.estimate, batch.source[every])
         total = torch.stack([weight * loss for weight, loss in losses.values()]).sum()
         parts = {name: loss.detach() for name, (_, loss) in losses.items()}
-        if "elevation" in parts:
-            parts["elevation_rms"] = parts.pop("elevation").sqrt()
+        for name in ("elevation", "radius"):
+            if name in parts:
+                parts[f"{name}_rms"] = parts.pop(name).sqrt()
         return total, parts
+
+    def _source(self, estimate: OrbitPose, truth: OrbitPose) -> dict[str, tuple[float, Tensor]]:
+        """Squared errors of the inputs' elevation and distance as the model reads them."""
+        elevation = (estimate.elevation - truth.elevation).square().mean()
+        radius = (estimate.radius - truth.radius).square().mean()
+        weight = self.settings.source_weight
+        return {"elevation": (weight, elevation), "radius": (weight, radius)}
 
     def _denoising(self, batch: PairBatch, draws: Draws, condition: Condition) -> Tensor:
         model = self.model

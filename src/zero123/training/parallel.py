@@ -57,7 +57,7 @@ def accelerator_for(settings: TrainSettings, folder: Path) -> Accelerator:
     cpu = default_device() == "cpu"  # asked for nothing, accelerate starts no group of CPU processes
     # Torch may sort gradients anew after a process's first step and then add more than two in another order than a run
     # that was never stopped; with this flag it does not. It also allows for a head that is not trained.
-    loose = PartialState(cpu=cpu).num_processes > 2 or not settings.objective.elevation_weight
+    loose = PartialState(cpu=cpu).num_processes > 2 or not settings.objective.source_weight
     accelerator = Accelerator(
         mixed_precision=settings.precision,
         cpu=cpu,

@@ -28,7 +28,7 @@ class Validation:
 
     def __init__(self, pairs: Pairs, settings: ObjectiveSettings, views: int = 1, seed: int = 0) -> None:
         self._pairs = pairs
-        self._settings = replace(settings, drop=0.0, elevation_weight=0.0, elevation_jitter=0.0)
+        self._settings = replace(settings, drop=0.0, source_weight=0.0, elevation_jitter=0.0)
         self._size = -(-_BATCH // views) * views
         self._seed = seed
 
