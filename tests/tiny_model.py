@@ -48,6 +48,8 @@ def tiny_volume_network(side=16, depth=6, features=3):
         norm_num_groups=8,
         cross_attention_dim=WIDTH,
         attention_head_dim=2,
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=5,
     )
 
 

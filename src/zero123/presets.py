@@ -205,7 +205,9 @@ def mini_model(codec: PatchCodec, edition: str = "mini") -> ViewModel:
 
 def _mini_volume(sizes: MiniEdition, side: int, shrink: int, features: int = 8) -> UNet2DConditionModel:
     """The network from `shrink` x `shrink` pixels each to cells of density, colour and `features`, and votes."""
-    return _network(sizes, side, 3 * shrink**2, sizes.volume_depth * (4 + features) + 2, sizes.volume_channels)
+    return _network(
+        sizes, side, 3 * shrink**2, sizes.volume_depth * (4 + features) + 2, sizes.volume_channels, labels=5
+    )
 
 
 def _mini_unet(sizes: MiniEdition, side: int, given: int, latent: int) -> UNet2DConditionModel:
@@ -214,7 +216,7 @@ def _mini_unet(sizes: MiniEdition, side: int, given: int, latent: int) -> UNet2D
 
 
 def _network(
-    sizes: MiniEdition, side: int, taken: int, given: int, channels: tuple[int, ...], labels: int | None = None
+    sizes: MiniEdition, side: int, taken: int, given: int, channels: tuple[int, ...], labels: int
 ) -> UNet2DConditionModel:
     """From `taken` channels to `given`; all but the highest resolution attend to tokens, on the way up the lowest."""
     from diffusers import UNet2DConditionModel
@@ -230,6 +232,6 @@ def _network(
         up_block_types=("CrossAttnUpBlock2D", *["UpBlock2D"] * others),
         cross_attention_dim=sizes.width,
         attention_head_dim=tuple(c // 32 for c in channels),  # diffusers takes this as the number of heads
-        class_embed_type=None if labels is None else "projection",
+        class_embed_type="projection",
         projection_class_embeddings_input_dim=labels,
     )

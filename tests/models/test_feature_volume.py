@@ -7,8 +7,8 @@ import torch
 
 from tiny_model import SIZE, WIDTH, blobs, tiny_volume_network
 from zero123.geometry.camera import FIELD_OF_VIEW, Camera
-from zero123.geometry.orbit import OrbitPose, RelativePose
-from zero123.models.feature_volume import FeatureVolume, Volume
+from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
+from zero123.models.feature_volume import FeatureVolume, Volume, known_place
 from zero123.models.frustum import HALF_DEPTH, gathered, target_samples
 
 SOURCE = OrbitPose.from_degrees([0.0], [20.0], [1.8])
@@ -167,3 +167,16 @@ def test_it_learns_an_outline_from_pictures_of_it():
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.3 * losses[0]
+
+
+def test_what_is_told_changes_the_volume_and_what_is_not_known_is_not_told():
+    volume = network().eval()
+    photo, tokens = blobs(2), torch.randn(2, 16, WIDTH)
+    one = OrbitPose(torch.zeros(2), torch.tensor([0.3, torch.nan]), torch.tensor([1.7, 1.7]))
+    with torch.no_grad():
+        without, half = volume(photo, tokens), volume(photo, tokens, one)
+    assert (without.values[0] - half.values[0]).abs().max() > 1e-3
+    torch.testing.assert_close(without.values[1], half.values[1])
+    numbers = known_place(one)
+    torch.testing.assert_close(numbers[0], torch.tensor([1.0, 0.3, math.sin(0.3), math.cos(0.3), 1.7 - RADIUS]))
+    assert not numbers[1].any()

@@ -64,9 +64,9 @@ def test_the_elevation_part_is_the_squared_error_of_what_is_read(volume):
     losses = []
     with torch.no_grad():
         for weight in (0.0, 2.0):
-            objective = Objective(model, ObjectiveSettings(source_weight=weight))
+            objective = Objective(model, ObjectiveSettings(source_weight=weight, told=0.0))
             losses.append(objective(batch, torch.Generator().manual_seed(1)))
-        read = model.look(batch.photo, batch.source).estimate
+        read = model.look(batch.photo).estimate
         errors = [
             (getattr(read, name) - getattr(batch.source, name)).square().mean() for name in ("elevation", "radius")
         ]
@@ -74,6 +74,15 @@ def test_the_elevation_part_is_the_squared_error_of_what_is_read(volume):
     torch.testing.assert_close(both, plain + 2 * sum(errors))
     torch.testing.assert_close(torch.stack([more["elevation_rms"], more["radius_rms"]]), torch.stack(errors).sqrt())
     assert set(parts) == {"diffusion"} and torch.equal(parts["diffusion"], plain)
+
+
+@pytest.mark.parametrize("volume", [True, False])
+def test_what_a_volume_is_told_it_need_not_read(volume):
+    model = tiny_view_model(volume=volume)
+    objective = Objective(model, ObjectiveSettings(source_weight=2.0, told=1.0))
+    with torch.no_grad():
+        parts = objective(_batch(model), torch.Generator().manual_seed(1))[1]
+    assert (float(parts["elevation_rms"]) == 0) == volume
 
 
 def test_the_frozen_codec_gets_no_gradient_and_everything_else_does(model):

@@ -39,7 +39,13 @@ def pairs(model, index):
 
 
 def draws(objective, index):
-    return Draws(STEPS, normal(f"tiny_eps_{index}", (4, 4, 8, 8)), objective.drop_mask(DROPOUT), torch.zeros(4))
+    return Draws(
+        STEPS,
+        normal(f"tiny_eps_{index}", (4, 4, 8, 8)),
+        objective.drop_mask(DROPOUT),
+        torch.zeros(4),
+        torch.ones(4, dtype=torch.bool),
+    )
 
 
 def start(folder):

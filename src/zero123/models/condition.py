@@ -75,3 +75,15 @@ class Look:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+
+def one_each(source: OrbitPose, tokens: Tensor) -> OrbitPose:
+    """The pose of each photo, (P,), on the device of their tokens (P, N, D), in float32; one may stand for all.
+
+    Raises:
+        ValueError: neither one nor P.
+    """
+    if len(source) not in (1, len(tokens)):
+        raise ValueError(f"source must be 1 or one for each of {len(tokens)} photos, got {len(source)}")
+    source = source.to(tokens.device, torch.float32)
+    return OrbitPose(*(v.expand(len(tokens)) for v in vars(source).values()))

@@ -71,12 +71,13 @@ class FeatureVolume(nn.Module):
     arXiv:2012.02190); and the expected surface moves the input's own pixels to where the target sees them.
 
     The volume lies in the input camera's own axes, so that it can be made before anyone knows where that camera was;
-    the network that makes it also says how high and how far away it was: every pixel votes.
+    the network that makes it also says how high and how far away it was: every pixel votes. It is told where that is
+    known, and has learned to do without.
 
     Args:
         network: diffusers' `UNet2DConditionModel` at the volume's own resolution, S x S. It takes the picture's pixels,
-            3 * k * k channels for k pixels a cell, and attends to the image tokens; it gives the cells,
-            `depth * (4 + F)` channels, and two of votes.
+            3 * k * k channels for k pixels a cell, attends to the image tokens, and gets the 5 numbers of `known_place`
+            as class labels; it gives the cells, `depth * (4 + F)` channels, and two of votes.
         depth: cells along the depth, D.
 
     Raises:
@@ -108,15 +109,19 @@ class FeatureVolume(nn.Module):
         """Channels of `Projected.channels`."""
         return 4 * (5 + self.features)
 
-    def forward(self, photo: Tensor, tokens: Tensor) -> Volume:
+    def forward(self, photo: Tensor, tokens: Tensor, told: OrbitPose | None = None) -> Volume:
         """The volumes of pictures.
 
         Args:
             photo: (P, 3, H, W) in [0, 1].
             tokens: of the image encoder, (P, N, T).
+            told: where the pictures were taken from, (P,), NaN where that is not known; None for not at all.
         """
         step = torch.zeros(len(photo), device=photo.device)  # the network was made to denoise; here nothing is noisy
-        given = self.network(F.pixel_unshuffle(1 - photo, self.shrink), step, tokens, return_dict=False)[0]
+        labels = photo.new_zeros(len(photo), 5) if told is None else known_place(told).to(photo)
+        given = self.network(
+            F.pixel_unshuffle(1 - photo, self.shrink), step, tokens, class_labels=labels.to(tokens), return_dict=False
+        )[0]
         with torch.autocast(photo.device.type, enabled=False):
             cells, votes = given.float().split((self.depth * (4 + self.features), 2), dim=1)
             raw = cells.unflatten(1, (self.depth, 4 + self.features))
@@ -165,3 +170,10 @@ class FeatureVolume(nn.Module):
         fine = [F.interpolate(t, scale_factor=float(self.shrink), mode="bilinear") for t in (surface[:, :2], opacity)]
         ink = F.grid_sample(1 - volume.photo.float()[each], fine[0].movedim(1, -1), align_corners=False)
         return visible, 1 - ink * fine[1]
+
+
+def known_place(told: OrbitPose) -> Tensor:
+    """1, elevation, its sine and cosine, and radius less the usual one, (P, 5); all 0 where one is NaN."""
+    high, far = told.elevation, told.radius - RADIUS
+    numbers = torch.stack((torch.ones_like(high), high, high.sin(), high.cos(), far), dim=-1)
+    return torch.where(numbers.isfinite().all(-1, keepdim=True), numbers, 0.0)

@@ -14,7 +14,7 @@ from zero123.diffusion.loss import Prediction
 from zero123.diffusion.schedule import NoiseSchedule, ScheduleName, Spacing
 from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.models.autoencoder import Autoencoder
-from zero123.models.condition import Condition, Look
+from zero123.models.condition import Condition, Look, one_each
 from zero123.models.feature_volume import FeatureVolume, Projected, Volume
 from zero123.models.image_encoder import ImageEncoder, Tokens
 from zero123.models.pose_conditioning import ElevationHead, PoseConditioning, PoseFormat, ray_map
@@ -217,7 +217,9 @@ class ViewModel(nn.Module):
             raise ValueError(f"photo must be (B, 3, {size}, {size}), got {tuple(photo.shape)}")
         return self.looked(photo, self.image_encoder(photo), self.autoencoder.encode_condition(photo), source)
 
-    def looked(self, photo: Tensor, tokens: Tensor, latent: Tensor, source: OrbitPose | None) -> Look:
+    def looked(
+        self, photo: Tensor, tokens: Tensor, latent: Tensor, source: OrbitPose | None, told: OrbitPose | None = None
+    ) -> Look:
         """The same where the encoders have worked already, or their output was stored.
 
         Args:
@@ -225,22 +227,17 @@ class ViewModel(nn.Module):
             tokens: of the image encoder.
             latent: of the autoencoder.
             source: as for `condition`.
+            told: what the volume's network is told of `source`, (P,), NaN for nothing; None for all of it.
         """
+        source = None if source is None else one_each(source, tokens)
         volume = None
         if self.feature_volume is not None:
             if photo.shape[-1] != self.settings.image_size:
-                raise ValueError(
-                    "photo must be given beside its tokens to a model with a volume: encode without tokens"
-                )
-            volume = self.feature_volume(photo, tokens)
+                raise ValueError("photo must be given beside its tokens to a model with a volume: encode without them")
+            volume = self.feature_volume(photo, tokens, source if told is None else told)
         estimate = self._read(tokens, volume)
-        if source is None:
-            level = torch.zeros(len(tokens), device=tokens.device)
-            source = estimate or OrbitPose(level, level, torch.full_like(level, RADIUS))
-        elif len(source) not in (1, len(tokens)):
-            raise ValueError(f"source must be 1 or one for each of {len(tokens)} photos, got {len(source)}")
-        source = source.to(latent.device, torch.float32)
-        source = OrbitPose(*(v.expand(len(tokens)) for v in vars(source).values()))
+        level = torch.zeros(len(tokens), device=tokens.device)
+        source = source or estimate or OrbitPose(level, level, level + RADIUS)
         return Look(tokens, latent, source, volume, estimate)
 
     def _read(self, tokens: Tensor, volume: Volume | None) -> OrbitPose | None:

@@ -37,6 +37,7 @@ class ObjectiveSettings:
         logit_mean, logit_spread: mean and standard deviation of n; TRELLIS takes 1 and 1, Esser et al. 0 and 1.
         source_weight: of the squared errors of what the model reads of the input's place: elevation, radians, and
             radius, world units; 0 for none.
+        told: share of the inputs whose place the volume's network is told, so that it learns to do without.
         elevation_jitter: standard deviation of the error put on the input elevation the model is told, radians, since
             in use it is an estimate.
         diffusion_weight: of the denoising loss; 0 trains the encoder and the volume behind the picture alone, at a
@@ -52,6 +53,7 @@ class ObjectiveSettings:
     logit_mean: float = 0.0
     logit_spread: float = 1.0
     source_weight: float = 0.0
+    told: float = 0.5
     elevation_jitter: float = 0.0
     diffusion_weight: float = 1.0
     volume_weight: float = 0.0
@@ -60,6 +62,8 @@ class ObjectiveSettings:
         for name, kinds in (("weighting", Weighting), ("times", Times)):
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
+        if not 0 <= self.told <= 1:
+            raise ValueError(f"told must be in 0 to 1, got {self.told}")
         if not 0 <= self.drop <= 1 / 3:
             raise ValueError(f"drop must be in 0 to 1/3, got {self.drop}")
         if not (self.diffusion_weight >= 0 and self.volume_weight >= 0 and self.diffusion_weight + self.volume_weight):
@@ -83,12 +87,14 @@ class Draws:
         noise: standard normal, like the latents, (B, C, h, w).
         drop: which samples lose their tokens and their latent, (B, 2) bool.
         elevation_error: of the input elevation the model is told, radians, (B,).
+        told: whether the volume's network is told where the input was taken from, (B,) bool.
     """
 
     step: Tensor
     noise: Tensor
     drop: Tensor
     elevation_error: Tensor
+    told: Tensor
 
 
 class Objective(nn.Module):
@@ -114,9 +120,10 @@ class Objective(nn.Module):
         draws = chance if isinstance(chance, Draws) else self.draw(batch, chance)
         every = slice(None, None, batch.group)  # pairs in a row share their input
         elevation = batch.source.elevation + draws.elevation_error
-        told = OrbitPose(batch.source.azimuth, elevation, batch.source.radius)[every]
+        source = OrbitPose(batch.source.azimuth, elevation, batch.source.radius)[every]
+        told = OrbitPose(*(torch.where(draws.told[every], v, torch.nan) for v in vars(source).values()))
 
-        look = self._look(batch, told)
+        look = self._look(batch, source, told)
         condition, seen = model.join_projected(look, batch.relative, draws.drop)
         losses: dict[str, tuple[float, Tensor]] = {}
         if settings.diffusion_weight:
@@ -124,7 +131,8 @@ class Objective(nn.Module):
         if settings.volume_weight and seen is not None:
             losses |= self._volume(batch, seen)
         if settings.source_weight and look.estimate is not None:
-            losses |= self._source(look.estimate, batch.source[every])
+            unknown = ~draws.told[every] if model.feature_volume is not None else torch.ones_like(draws.told[every])
+            losses |= self._source(look.estimate, batch.source[every], unknown)
         total = torch.stack([weight * loss for weight, loss in losses.values()]).sum()
         parts = {name: loss.detach() for name, (_, loss) in losses.items()}
         for name in ("elevation", "radius"):
@@ -132,12 +140,16 @@ class Objective(nn.Module):
                 parts[f"{name}_rms"] = parts.pop(name).sqrt()
         return total, parts
 
-    def _source(self, estimate: OrbitPose, truth: OrbitPose) -> dict[str, tuple[float, Tensor]]:
-        """Squared errors of the inputs' elevation and distance as the model reads them."""
-        elevation = (estimate.elevation - truth.elevation).square().mean()
-        radius = (estimate.radius - truth.radius).square().mean()
-        weight = self.settings.source_weight
-        return {"elevation": (weight, elevation), "radius": (weight, radius)}
+    def _source(self, estimate: OrbitPose, truth: OrbitPose, unknown: Tensor) -> dict[str, tuple[float, Tensor]]:
+        """Squared errors of elevation and distance as the model reads them, over the inputs whose place is not told."""
+        share = unknown / unknown.sum().clamp(min=1)
+        return {
+            name: (
+                self.settings.source_weight,
+                ((getattr(estimate, name) - getattr(truth, name)).square() * share).sum(),
+            )
+            for name in ("elevation", "radius")
+        }
 
     def _denoising(self, batch: PairBatch, draws: Draws, condition: Condition) -> Tensor:
         model = self.model
@@ -162,13 +174,13 @@ class Objective(nn.Module):
         weight = self.settings.volume_weight
         return {"outline": (weight, outline), "colour": (2 * weight, (seen.colour - truth).square().mean())}
 
-    def _look(self, batch: PairBatch, source: OrbitPose) -> Look:
+    def _look(self, batch: PairBatch, source: OrbitPose, told: OrbitPose) -> Look:
         """What is in the inputs; the encoders only work for what is not precomputed, and once for each input."""
         model, given, every = self.model, batch.precomputed, slice(None, None, batch.group)
         photo = batch.photo[every]
         tokens = model.image_encoder(photo) if given.tokens is None else given.tokens[every]
         latent = model.autoencoder.encode_condition(photo) if given.latent is None else given.latent[every]
-        return model.looked(photo, tokens, latent, source)
+        return model.looked(photo, tokens, latent, source, told)
 
     def draw(self, batch: PairBatch, generator: torch.Generator) -> Draws:
         """Noise, steps and dropout of a batch, on its device."""
@@ -176,10 +188,11 @@ class Objective(nn.Module):
         step = (self._times(count, generator) * len(self.model.schedule)).long().to(device)
         drop = self.drop_mask(torch.rand(count, generator=generator)).to(device)
         error = torch.randn(count, generator=generator).to(device) * settings.elevation_jitter
+        told = (torch.rand(count, generator=generator) < settings.told).to(device)
         if device.type != "cpu":  # numbers by the million are drawn where they are used
             generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
         noise = torch.randn(batch.latent.shape, generator=generator, device=device)
-        return Draws(step, noise, drop, error)
+        return Draws(step, noise, drop, error, told)
 
     def _times(self, count: int, generator: torch.Generator) -> Tensor:
         """Places in the schedule, (B,) float64 in [0, 1)."""
