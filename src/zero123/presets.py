@@ -25,7 +25,9 @@ MINI_TRAINING = TrainSettings(
     ema=0.998,
     save_every=250,
     sample_every=1000,
-    objective=ObjectiveSettings(drop_jointly=True, noise_power=0.4, source_weight=0.3, volume_weight=1.0),
+    objective=ObjectiveSettings(
+        drop_jointly=True, noise_power=0.4, source_weight=0.1, elevation_jitter=0.1, volume_weight=1.0
+    ),
 )
 """Two CPU cores, float32 master weights, bfloat16 arithmetic."""
 
@@ -120,7 +122,7 @@ class MiniEdition:
     width: int = 192
     vision_layers: int = 4
     volume_depth: int = 32
-    volume_channels: tuple[int, ...] = (64, 128, 192)
+    volume_channels: tuple[int, ...] = (64, 128, 224)
     unet_channels: tuple[int, ...] = (96, 192)
 
 
@@ -139,7 +141,7 @@ MINI_EDITIONS = {
 }
 """Small models by their preset.
 
-`mini` has 23.4 million parameters; the larger 22.7, 45 MB in float16, and 33 GFLOP of training a pair (four targets an
+`mini` has 26.1 million parameters; the larger 22.7, 45 MB in float16, and 33 GFLOP of training a pair (four targets an
 input). Its latents hold 256² pictures of held-out objects at 30.1 dB on the object (textured; flat 31.2) before the
 decoder has learned anything; 24 channels would hold 28.6, 48 channels 33.1.
 """

@@ -39,7 +39,7 @@ class TruthTeller:
         self.asked = (relative, settings, source)
         if progress is not None:
             progress(1, 1)
-        return seen_from((source or self.source(photo)).moved(relative))
+        return seen_from(source.moved(relative))
 
 
 def photo_from(elevation_deg):
@@ -60,9 +60,9 @@ def test_true_views_give_the_object_and_every_stage_reports():
     found, images, poses = from_photo(views, photo_from(20.0), settings, lambda *what: told.append(what))
     relative, sampling, source = views.asked
     assert sampling.seed == 3
-    assert source is None  # what is only estimated is not told
+    assert math.degrees(float(source.elevation)) == pytest.approx(20, abs=1e-4)
     assert images.shape == (11, 3, SIZE, SIZE)
-    asked = source_at(20.0).moved(relative).point()
+    asked = source.moved(relative).point()
     torch.testing.assert_close(asked, poses[1:].point(), atol=1e-5, rtol=0)
     torch.testing.assert_close(images, seen_from(poses), atol=1e-5, rtol=0)
     assert ("views", 1, 1) in told

@@ -96,13 +96,15 @@ def _draw(picture: Picture, order: Order, views: NovelViews, folder: Path) -> di
     photo = views.prepare(picture.path, order.settings.background)
     noted = results.picture_json(picture)
     settings = order.settings
-    told = None if settings.photo_elevation_deg is None else source_at(settings.photo_elevation_deg)
-    source = told or views.source(photo)
-    known = told is not None or views.model.reads_source
+    given = settings.photo_elevation_deg is not None
+    source = (
+        source_at(settings.photo_elevation_deg) if settings.photo_elevation_deg is not None else views.source(photo)
+    )
+    known = given or views.model.reads_source
     io.save(folder / "input.png", photo.rgba)
     io.save(folder / "mask.png", photo.mask)
     if settings.azimuth_deg:
-        _draw_views(photo, told, settings, views, folder)
+        _draw_views(photo, source, settings, views, folder)
     drawn = time.monotonic()
     if settings.faces is not None:
         _draw_mesh(photo, settings, settings.faces, views, folder)
@@ -115,7 +117,7 @@ def _draw(picture: Picture, order: Order, views: NovelViews, folder: Path) -> di
         "model": {"name": views.model.settings.name, "licence": views.model.settings.licence, **order.identity},
         "seed": settings.sampling.seed,
         "elevation_deg": round(float(source.elevation[0].rad2deg()), 3) if known else None,
-        "elevation_is": "given" if told is not None else "estimated" if known else "not used",
+        "elevation_is": "given" if given else "estimated" if known else "not used",
         "object": {"found_by": photo.matte.method, "coverage": photo.matte.coverage, "cropped": photo.matte.cropped},
         "seconds": {"views": round(drawn - start, 3), "mesh": round(end - drawn, 3), "all": round(end - start, 3)},
         "worker": f"{socket.gethostname()}:{os.getpid()}",
@@ -124,8 +126,8 @@ def _draw(picture: Picture, order: Order, views: NovelViews, folder: Path) -> di
     }
 
 
-def _draw_views(photo: Photo, told: OrbitPose | None, settings: BatchSettings, views: NovelViews, folder: Path) -> None:
-    pictures = views(photo, settings.moves(), settings.sampling, told)
+def _draw_views(photo: Photo, source: OrbitPose, settings: BatchSettings, views: NovelViews, folder: Path) -> None:
+    pictures = views(photo, settings.moves(), settings.sampling, source)
     samples = settings.sampling.samples
     for index, image in enumerate(pictures):
         name = f"{index // samples:03d}" + (f"-{index % samples}" if samples > 1 else "")

@@ -64,7 +64,7 @@ class Look:
         latent: as the network is conditioned on it, (P, C, h, w).
         source: poses of the photos' cameras, (P,); azimuth 0 where estimated.
         volume: see `FeatureVolume`, or None.
-        estimate: the photos' cameras as the networks read them, (P,), azimuth 0; None where they do not.
+        estimate: the photos' cameras as networks read them that are not told, (P,), azimuth 0; None where none can.
     """
 
     tokens: Tensor

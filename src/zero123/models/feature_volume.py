@@ -30,7 +30,7 @@ class Volume:
         values: density per world unit, colour (3) and features (F) of cells, (P, D, S, S, 4 + F), float32.
         depth: where the pictures' own rays end, normalised depth in [-1, 1], (P, 1, S, S).
         photo: the pictures, (P, 3, H, W) in [0, 1].
-        source: the cameras that took them, as far as the network can tell, (P,); azimuth 0.
+        source: the cameras that took them as the network reads them where it is not told, (P,); azimuth 0.
     """
 
     values: Tensor
@@ -71,8 +71,8 @@ class FeatureVolume(nn.Module):
     arXiv:2012.02190); and the expected surface moves the input's own pixels to where the target sees them.
 
     The volume lies in the input camera's own axes, so that it can be made before anyone knows where that camera was;
-    the network that makes it also says how high and how far away it was: every pixel votes. It is told where that is
-    known, and has learned to do without.
+    the network that makes it also says how high and how far away it was: every pixel votes. Told that, even as an
+    estimate of its own, it knows better what is up, and what the picture shows.
 
     Args:
         network: diffusers' `UNet2DConditionModel` at the volume's own resolution, S x S. It takes the picture's pixels,

@@ -15,7 +15,7 @@ from zero123.diffusion.schedule import NoiseSchedule, ScheduleName, Spacing
 from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.models.autoencoder import Autoencoder
 from zero123.models.condition import Condition, Look, one_each
-from zero123.models.feature_volume import FeatureVolume, Projected, Volume
+from zero123.models.feature_volume import FeatureVolume, Projected
 from zero123.models.image_encoder import ImageEncoder, Tokens
 from zero123.models.pose_conditioning import ElevationHead, PoseConditioning, PoseFormat, ray_map
 from zero123.models.single_token import SingleTokenAttention
@@ -230,20 +230,20 @@ class ViewModel(nn.Module):
             told: what the volume's network is told of `source`, (P,), NaN for nothing; None for all of it.
         """
         source = None if source is None else one_each(source, tokens)
-        volume = None
-        if self.feature_volume is not None:
-            if photo.shape[-1] != self.settings.image_size:
-                raise ValueError("photo must be given beside its tokens to a model with a volume: encode without them")
-            volume = self.feature_volume(photo, tokens, source if told is None else told)
-        estimate = self._read(tokens, volume)
+        if self.feature_volume is not None and photo.shape[-1] != self.settings.image_size:
+            raise ValueError("photo must be given beside its tokens to a model with a volume: encode without them")
+        estimate = self._read(photo, tokens) if source is None or self.feature_volume is None else None
         level = torch.zeros(len(tokens), device=tokens.device)
         source = source or estimate or OrbitPose(level, level, level + RADIUS)
-        return Look(tokens, latent, source, volume, estimate)
+        if self.feature_volume is None:
+            return Look(tokens, latent, source, None, estimate)
+        volume = self.feature_volume(photo, tokens, source if told is None else told)
+        return Look(tokens, latent, source, volume, estimate or volume.source)
 
-    def _read(self, tokens: Tensor, volume: Volume | None) -> OrbitPose | None:
-        """Where the photos were taken from, as far as the networks can tell."""
-        if volume is not None:
-            return volume.source
+    def _read(self, photo: Tensor, tokens: Tensor) -> OrbitPose | None:
+        """Where the photos were taken from, as far as the networks can tell that are told nothing."""
+        if self.feature_volume is not None:
+            return self.feature_volume(photo, tokens).source
         if self.elevation_head is None:
             return None
         elevation = self.elevation_head(tokens).float()

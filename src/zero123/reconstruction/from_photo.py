@@ -87,10 +87,10 @@ def from_photo(
         The reconstruction, the views it was made from, (1 + V, 3, S, S), the photo first, and their poses, (1 + V,).
     """
     settings = settings or PhotoSettings()
-    told = None if settings.elevation_deg is None else source_at(settings.elevation_deg)
-    source = (told or views.source(photo)).to("cpu", torch.float32)
+    source = views.source(photo) if settings.elevation_deg is None else source_at(settings.elevation_deg)
+    source = source.to("cpu", torch.float32)
     poses = ring_and_crown(settings)
-    pictures = views(photo, poses.relative_to(source), settings.sampling, told, _named(progress, "views"))
+    pictures = views(photo, poses.relative_to(source), settings.sampling, source, _named(progress, "views"))
     everything = OrbitPose.cat([source, poses])
     images = torch.cat((photo.on_white[None], pictures))
     camera = Camera.from_orbit(everything, hw=(images.shape[-2], images.shape[-1]))

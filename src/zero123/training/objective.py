@@ -37,9 +37,9 @@ class ObjectiveSettings:
         logit_mean, logit_spread: mean and standard deviation of n; TRELLIS takes 1 and 1, Esser et al. 0 and 1.
         source_weight: of the squared errors of what the model reads of the input's place: elevation, radians, and
             radius, world units; 0 for none.
-        told: share of the inputs whose place the volume's network is told, so that it learns to do without.
-        elevation_jitter: standard deviation of the error put on the input elevation the model is told, radians, since
-            in use it is an estimate.
+        told: share of the inputs whose place the volume's network is told; of the others it learns to read it.
+        elevation_jitter: standard deviation of the error put on the elevation it is told, radians, since in use that is
+            mostly an estimate.
         diffusion_weight: of the denoising loss; 0 trains the encoder and the volume behind the picture alone, at a
             fraction of the cost.
         volume_weight: of the error of what the volume shows the target, see `FeatureVolume`; for models that have one.
@@ -53,7 +53,7 @@ class ObjectiveSettings:
     logit_mean: float = 0.0
     logit_spread: float = 1.0
     source_weight: float = 0.0
-    told: float = 0.5
+    told: float = 0.75
     elevation_jitter: float = 0.0
     diffusion_weight: float = 1.0
     volume_weight: float = 0.0
@@ -86,7 +86,7 @@ class Draws:
         step: steps into the schedule, (B,) int64.
         noise: standard normal, like the latents, (B, C, h, w).
         drop: which samples lose their tokens and their latent, (B, 2) bool.
-        elevation_error: of the input elevation the model is told, radians, (B,).
+        elevation_error: of the input elevation the volume's network is told, radians, (B,).
         told: whether the volume's network is told where the input was taken from, (B,) bool.
     """
 
@@ -119,11 +119,10 @@ class Objective(nn.Module):
         model, settings = self.model, self.settings
         draws = chance if isinstance(chance, Draws) else self.draw(batch, chance)
         every = slice(None, None, batch.group)  # pairs in a row share their input
-        elevation = batch.source.elevation + draws.elevation_error
-        source = OrbitPose(batch.source.azimuth, elevation, batch.source.radius)[every]
-        told = OrbitPose(*(torch.where(draws.told[every], v, torch.nan) for v in vars(source).values()))
+        source = batch.source[every]
+        about = torch.where(draws.told, batch.source.elevation + draws.elevation_error, torch.nan)[every]
 
-        look = self._look(batch, source, told)
+        look = self._look(batch, source, OrbitPose(source.azimuth, about, source.radius))
         condition, seen = model.join_projected(look, batch.relative, draws.drop)
         losses: dict[str, tuple[float, Tensor]] = {}
         if settings.diffusion_weight:
@@ -132,7 +131,7 @@ class Objective(nn.Module):
             losses |= self._volume(batch, seen)
         if settings.source_weight and look.estimate is not None:
             unknown = ~draws.told[every] if model.feature_volume is not None else torch.ones_like(draws.told[every])
-            losses |= self._source(look.estimate, batch.source[every], unknown)
+            losses |= self._source(look.estimate, source, unknown)
         total = torch.stack([weight * loss for weight, loss in losses.values()]).sum()
         parts = {name: loss.detach() for name, (_, loss) in losses.items()}
         for name in ("elevation", "radius"):

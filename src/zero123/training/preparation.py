@@ -81,5 +81,6 @@ def optimiser_of(model: ViewModel, settings: TrainSettings) -> torch.optim.Optim
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in ids]
     rates = ((rest, settings.learning_rate), (pose, settings.learning_rate * settings.pose_rate))
     groups = [{"params": p, "lr": rate, "base_rate": rate} for p, rate in rates if p]
-    kind = AdamW8bit if settings.optimiser == "adamw_8bit" else torch.optim.AdamW
-    return kind(groups, weight_decay=settings.weight_decay)
+    if settings.optimiser == "adamw_8bit":
+        return AdamW8bit(groups, weight_decay=settings.weight_decay)
+    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
