@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MINI_TRAINING = TrainSettings(
     steps=12_000,
     batch=32,
-    learning_rate=5e-4,
+    learning_rate=6e-4,
     pose_rate=1.0,
     warmup=200,
     decay=3000,
@@ -26,7 +26,7 @@ MINI_TRAINING = TrainSettings(
     save_every=250,
     sample_every=1000,
     objective=ObjectiveSettings(
-        drop_jointly=True, noise_power=0.4, source_weight=0.1, elevation_jitter=0.1, volume_weight=1.0
+        drop_jointly=True, noise_power=0.4, source_weight=1.0, elevation_jitter=0.1, volume_weight=5.0
     ),
 )
 """Two CPU cores, float32 master weights, bfloat16 arithmetic."""
