@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from zero123.machine import make_sure_it_compiles
 from zero123.models.joint_attention import join_views
 from zero123.models.lora import add_lora, lora_tensors
 from zero123.models.view_model import ViewModel
@@ -53,13 +54,9 @@ def compile_networks(model: ViewModel) -> None:
     """Let `torch.compile` fuse what training spends its time in; the first steps then take minutes.
 
     Raises:
-        ValueError: it does not work on this machine; in one line.
+        ValueError: a program or package it needs is missing.
     """
-    try:
-        torch.compile(torch.sin)(torch.ones(1, device=model.device))
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"compile=true: torch.compile does not work here ({reason}); leave it out") from error
+    make_sure_it_compiles(model.device)
     model.unet.compile()
     if model.feature_volume is not None:
         model.feature_volume.network.compile()
