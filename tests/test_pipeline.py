@@ -121,7 +121,7 @@ def test_steps_and_scale_left_open_are_the_models():
 
 def test_the_source_is_where_the_networks_read_it():
     source = views().source(photo())
-    read = views().model.look(photo().on_white[None]).estimate
+    read = views().model.place_reader(photo().on_white[None])
     torch.testing.assert_close((source.elevation, source.radius), (read.elevation.detach(), read.radius.detach()))
     assert float(source.azimuth) == 0 and float(source.radius) == pytest.approx(RADIUS, rel=0.5)
     assert torch.equal(draw(source=source), draw())

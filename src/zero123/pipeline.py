@@ -82,7 +82,7 @@ class NovelViews:
         self.offload = offload
         self.limit = None if max_memory is None else int(max_memory * 1e9)
         if offload:  # all but the three large networks
-            for part in (model.pose_conditioning, model.elevation_head, model.feature_volume):
+            for part in (model.pose_conditioning, model.place_reader, model.feature_volume):
                 if part is not None:
                     part.to(self.device)
         self._batches(guided=True)  # a limit too low is refused before any work

@@ -162,6 +162,7 @@ def mini_model(codec: PatchCodec, edition: str = "mini") -> ViewModel:
     from zero123.models.autoencoder import Autoencoder
     from zero123.models.feature_volume import FeatureVolume
     from zero123.models.image_encoder import ImageEncoder
+    from zero123.models.place_reader import PlaceReader
     from zero123.models.pose_conditioning import PoseConditioning
     from zero123.models.view_model import ViewModel, ViewModelSettings
 
@@ -199,17 +200,15 @@ def mini_model(codec: PatchCodec, edition: str = "mini") -> ViewModel:
         Autoencoder(codec.requires_grad_(False), settings.latent_scale, settings.scale_condition),
         encoder,
         PoseConditioning(sizes.width, absolute=True),
-        None,
+        PlaceReader(),
         settings,
         feature_volume=volume,
     )
 
 
 def _mini_volume(sizes: MiniEdition, side: int, shrink: int, features: int = 8) -> UNet2DConditionModel:
-    """The network from `shrink` x `shrink` pixels each to cells of density, colour and `features`, and votes."""
-    return _network(
-        sizes, side, 3 * shrink**2, sizes.volume_depth * (4 + features) + 2, sizes.volume_channels, labels=5
-    )
+    """The network from `shrink` x `shrink` pixels each to cells of density, colour and `features`."""
+    return _network(sizes, side, 3 * shrink**2, sizes.volume_depth * (4 + features), sizes.volume_channels, labels=4)
 
 
 def _mini_unet(sizes: MiniEdition, side: int, given: int, latent: int) -> UNet2DConditionModel:
