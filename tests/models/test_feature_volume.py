@@ -143,9 +143,8 @@ def test_views_of_several_photos_are_those_of_each_alone():
         both = volume.look(volume(photo, tokens, sources[::2]), sources, MOVES)
         for k in range(2):
             two = slice(2 * k, 2 * k + 2)
-            one = volume.look(
-                volume(photo[k : k + 1], tokens[k : k + 1], sources[2 * k : 2 * k + 1]), sources[two], MOVES[two]
-            )
+            alone = volume(photo[k : k + 1], tokens[k : k + 1], sources[2 * k : 2 * k + 1])
+            one = volume.look(alone, sources[two], MOVES[two])
             for name, value in vars(one).items():
                 torch.testing.assert_close(getattr(both, name)[two], value, atol=1e-4, rtol=1e-3)
 
