@@ -73,8 +73,8 @@ class FeatureVolume(nn.Module):
 
     Args:
         network: diffusers' `UNet2DConditionModel` at the volume's own resolution, S x S. It takes the picture's pixels,
-            3 * k * k channels for k pixels a cell, attends to the image tokens and gets `place_numbers` as class labels.
-            It gives the cells, `depth * (4 + F)` channels.
+            3 * k * k channels for k pixels a cell, attends to the image tokens, gets `place_numbers` as class labels,
+            and gives the cells, `depth * (4 + F)` channels.
         depth: cells along the depth, D.
 
     Raises:
