@@ -173,6 +173,7 @@ def mini_model(codec: PatchCodec, edition: str = "mini") -> ViewModel:
         tokens="grid",
         rays=True,
         volume_depth=sizes.volume_depth,
+        outline=0.3,
         null_projected=False,
         latent_scale=1.0,
         scale_condition=True,

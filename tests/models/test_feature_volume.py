@@ -8,7 +8,7 @@ import torch
 from tiny_model import SIZE, WIDTH, blobs, tiny_volume_network
 from zero123.geometry.camera import FIELD_OF_VIEW, Camera
 from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
-from zero123.models.feature_volume import FeatureVolume, Volume, place_numbers
+from zero123.models.feature_volume import FeatureVolume, Volume, outlined, place_numbers
 from zero123.models.frustum import HALF_DEPTH, gathered, target_samples
 
 SOURCE = OrbitPose.from_degrees([0.0], [20.0], [1.8])
@@ -180,3 +180,14 @@ def test_what_is_told_of_the_place_changes_the_volume():
     assert (one[1] - other[1]).abs().max() > 1e-3
     numbers = place_numbers(places[0])[0]
     torch.testing.assert_close(numbers, torch.tensor([0.3, math.sin(0.3), math.cos(0.3), 1.7 - RADIUS]))
+
+
+def test_pictures_are_white_where_light_passes_and_stay_where_it_is_stopped():
+    images = torch.rand(2, 3, 32, 32)
+    opacity = torch.zeros(2, 1, 16, 16)
+    opacity[0, :, :, 8:] = 1
+    opacity[1] = 0.3
+    shown = outlined(images, opacity, 0.3)
+    torch.testing.assert_close(shown[0, :, :, 20:], images[0, :, :, 20:])
+    assert torch.equal(shown[0, :, :, :12], torch.ones(3, 32, 12))
+    torch.testing.assert_close(shown[1], 1 - (1 - images[1]) / 2)

@@ -33,6 +33,8 @@ class ViewModelSettings:
         tokens: the image encoder's output, one pooled token or a grid.
         rays: the UNet also gets the target's rays in the input camera's frame, 6 channels.
         volume_depth: cells along the depth of the volume behind the input picture, see `FeatureVolume`; 0 for none.
+        outline: share of the light the volume must stop for a pixel of a view to be half the object's, in (0, 1): views
+            are faded to white outside; 0 leaves them as they were drawn.
         joint: it learned on sets of views of one object that look at each other, see `models.joint_attention`.
         pose_format: what the fourth pose number is, see `pose_vector`; "source_polar" for Stable-Zero123.
         null_projected: a token dropped in training still passes the pose conditioning, as in Zero-1-to-3; else it is
@@ -54,6 +56,7 @@ class ViewModelSettings:
     tokens: Tokens = "pooled"
     rays: bool = False
     volume_depth: int = 0
+    outline: float = 0.0
     joint: bool = False
     pose_format: PoseFormat = "radius"
     null_projected: bool = True
@@ -87,6 +90,9 @@ class ViewModelSettings:
             value: Any = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+        within = isinstance(self.outline, int | float) and 0 <= self.outline < 1
+        if not within or (self.outline and not self.volume_depth):
+            raise ValueError(f"outline must be from 0 to 1, and 0 without a volume, got {self.outline!r}")
         for name, most in (("latent_scale", math.inf), ("foreground_fraction", 1.0), ("scale", 100.0)):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 < value <= most or math.isinf(value):
