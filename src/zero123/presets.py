@@ -179,7 +179,7 @@ def mini_model(codec: PatchCodec, edition: str = "mini") -> ViewModel:
         scale_condition=True,
         foreground_fraction=0.6,
         scale=1.5,
-        steps=2,
+        steps=1,
         name=sizes.name,
         licence="Apache-2.0; see ATTRIBUTION.md for the objects it learned from",
     )
