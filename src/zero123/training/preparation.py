@@ -82,4 +82,4 @@ def optimiser_of(model: ViewModel, settings: TrainSettings) -> torch.optim.Optim
     groups = [{"params": p, "lr": rate, "base_rate": rate} for p, rate in rates if p]
     if settings.optimiser == "adamw_8bit":
         return AdamW8bit(groups, weight_decay=settings.weight_decay)
-    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
