@@ -4,7 +4,7 @@
 #   WORK     where everything goes (default: work)
 #   COMPILE  1 to compile the networks first, which takes minutes and a C++ compiler, and is 1.4 times faster
 #   OBJECTS  procedural objects; CODEC_STEPS, GEOMETRY_STEPS, GEOMETRY_DECAY, STEPS, DECAY  how long to train
-# What it reached is in docs/experiments.md: 17.3 dB on textured and 17.8 dB on flat test objects after 1.6 hours.
+# What it reached is in docs/experiments.md, section 4.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${WORK:-work}
