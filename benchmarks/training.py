@@ -27,7 +27,8 @@ import torch
 
 from zero123.data.pairs import PairSampler
 from zero123.data.view_cache import ViewCache
-from zero123.models.view_model import ViewModel, ViewModelSettings
+from zero123.models.view_model import ViewModel
+from zero123.models.view_settings import ViewModelSettings
 from zero123.presets import MINI_TRAINING, ORIGINAL_TRAINING, mini_codec, mini_model
 from zero123.training import trainer
 from zero123.training.parallel import StopSign, accelerator_for

@@ -10,7 +10,8 @@ from deterministic import manifest, weight
 from zero123.models.autoencoder import Autoencoder
 from zero123.models.image_encoder import ImageEncoder
 from zero123.models.pose_conditioning import PoseConditioning
-from zero123.models.view_model import ViewModel, ViewModelSettings
+from zero123.models.view_model import ViewModel
+from zero123.models.view_settings import ViewModelSettings
 from zero123.models.weights import StoredTensor, build_part, from_original
 from zero123.models.weights.names import PREFIXES
 

@@ -9,13 +9,13 @@ import torch
 
 from tiny_model import SIZE, blobs, tiny_view_model
 from zero123.diffusion.sampling import SamplingSettings
-from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
+from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose, relative_moves
 from zero123.images import io
 from zero123.images.io import PictureError
 from zero123.models.pretrained import save_model
 from zero123.models.running import picture_bytes, view_bytes, weights_bytes
-from zero123.models.view_model import ViewModelSettings
-from zero123.pipeline import NovelViews, relative_moves
+from zero123.models.view_settings import ViewModelSettings
+from zero123.pipeline import NovelViews
 
 MOVES = relative_moves([0.0, 30.0, 60.0, 90.0, 180.0, -90.0, -60.0, -30.0], [10.0], [0.0])
 

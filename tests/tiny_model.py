@@ -6,12 +6,14 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from zero123.data.view_cache import ViewCache
 from zero123.models.autoencoder import Autoencoder
+from zero123.models.draft import Draft
 from zero123.models.feature_volume import FeatureVolume
 from zero123.models.image_encoder import ImageEncoder
 from zero123.models.patch_codec import PatchCodec
 from zero123.models.place_reader import PlaceReader
 from zero123.models.pose_conditioning import PoseConditioning
-from zero123.models.view_model import ViewModel, ViewModelSettings
+from zero123.models.view_model import ViewModel
+from zero123.models.view_settings import ViewModelSettings
 
 SIZE, LATENT, WIDTH = 32, 8, 16
 
@@ -104,6 +106,7 @@ def tiny_view_model(seed=0, volume=True):
         PlaceReader(SIZE, (8, 16)),
         settings,
         feature_volume=behind,
+        draft=Draft(behind.features, behind.shrink, widths=(8, 16), fine=8) if behind else None,
     ).eval()
 
 

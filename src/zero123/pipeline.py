@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from zero123.images.matting import Matte, Method, foreground
 from zero123.images.spread import Samples
 from zero123.machine import fast_dtype, free_memory, make_sure_it_compiles, usable_device
 from zero123.models.condition import Look
-from zero123.models.feature_volume import outlined
+from zero123.models.feature_volume import Projected, outlined
 from zero123.models.int8 import place_int8
 from zero123.models.joint_attention import joined_views
 from zero123.models.running import Batches, batches, decoding_in_tiles, suit, weights_bytes
@@ -83,7 +83,7 @@ class NovelViews:
         self.offload = offload
         self.limit = None if max_memory is None else int(max_memory * 1e9)
         if offload:  # all but the three large networks
-            for part in (model.pose_conditioning, model.place_reader, model.feature_volume):
+            for part in (model.pose_conditioning, model.place_reader, model.feature_volume, model.draft):
                 if part is not None:
                     part.to(self.device)
         self._batches(guided=True)  # a limit too low is refused before any work
@@ -187,9 +187,7 @@ class NovelViews:
         model = self.model
         with self._at_work(model.image_encoder, model.autoencoder):
             look = model.look(self._pixels(photo), source)
-        latents, opacity = self._latents(look, relative, settings, progress)
-        images, level = self._decoded(latents), model.settings.outline
-        return outlined(images, opacity, level) if opacity is not None and level else images
+        return self._pictures(*self._latents(look, relative, settings, progress))
 
     def samples(
         self, photo: Photo, relative: RelativePose, settings: SamplingSettings, source: OrbitPose | None = None
@@ -203,8 +201,8 @@ class NovelViews:
         relative: RelativePose,
         settings: SamplingSettings,
         progress: Progress | None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Latents of the views, (V, C, h, w), drawn in batches that fit; and what their volume stops, (V, 1, R, R)."""
+    ) -> tuple[Tensor, list[Projected]]:
+        """Latents of the views, (V, C, h, w), drawn in batches that fit; and what those see of the photo's volume."""
         model, own = self.model, self.model.settings
         scale = own.scale if settings.scale is None else settings.scale
         sigmas = model.schedule.sampling_sigmas(settings.steps or own.steps, settings.spacing or own.spacing)
@@ -215,27 +213,38 @@ class NovelViews:
         batch = min(settings.batch or self._batches(scale != 1).views, len(seeds))
         starts = range(0, len(seeds), batch)
         total = (len(sigmas) - 1) * len(starts)
-        drawn, stopped = [], []
+        drawn, projected = [], []
         with self._at_work(model.unet):
             for index, first in enumerate(starts):
                 part = slice(first, first + batch)
                 condition, seen = model.join_projected(look, relative[part])
-                stopped += [] if seen is None else [seen.opacity.cpu()]
+                projected += [] if seen is None else [seen]
                 pair = Pair(condition, condition.without_image())
                 start = torch.zeros(len(condition), *model.latent_shape, device=self.device)
                 report = None if progress is None else _reporter(progress, index * (len(sigmas) - 1), total)
                 with joined_views(model, len(condition) if joint else 1):
                     drawn.append(draw(model, pair, sigmas, start, seeds[part], settings, scale, report))
-        return torch.cat(drawn), torch.cat(stopped) if stopped else None
+        return torch.cat(drawn), projected
+
+    def _pictures(self, latents: Tensor, projected: list[Projected]) -> Tensor:
+        """Views (V, 3, S, S) in [0, 1], float32, on the CPU; what latents cannot hold is the drafts'."""
+        model, drafts = self.model, [seen.draft for seen in projected if seen.draft is not None]
+        with self._at_work(model.autoencoder):
+            images = self._decoded(latents)
+            if drafts:
+                held = model.autoencoder.encode(torch.cat(drafts).to(model.dtype))
+                images = images + torch.cat(drafts).cpu() - self._decoded(held)
+        if model.settings.outline:
+            opacity = torch.cat([seen.opacity for seen in projected]).cpu()
+            images = outlined(images, opacity, model.settings.outline)
+        return images.clamp(0, 1)
 
     def _decoded(self, latents: Tensor) -> Tensor:
-        """Pictures (V, 3, S, S) in [0, 1], float32, on the CPU, a few at a time: the decoder takes the most memory."""
-        fitting = self._batches(guided=True)
-        with self._at_work(self.model.autoencoder), decoding_in_tiles(self.model, fitting.tiled):
-            decode, dtype = self.model.autoencoder.decode, self.model.dtype
-            return torch.cat(
-                [decode(part.to(dtype)).float().clamp(0, 1).cpu() for part in latents.split(fitting.pictures)]
-            )
+        """Pictures (V, 3, S, S), about [0, 1], on the CPU, a few at a time: the decoder takes the most memory."""
+        model, fitting = self.model, self._batches(guided=True)
+        with decoding_in_tiles(model, fitting.tiled):
+            parts = latents.split(fitting.pictures)
+            return torch.cat([model.autoencoder.decode(part.to(model.dtype)).float().cpu() for part in parts])
 
     def _batches(self, guided: bool) -> Batches:
         """How many views go into one call."""
@@ -274,25 +283,3 @@ def _one(source: OrbitPose) -> OrbitPose:
     if source.shape != (1,):
         raise ValueError(f"source must be (1,), got shape {tuple(source.shape)}")
     return source
-
-
-def relative_moves(
-    azimuth_deg: Sequence[float], elevation_deg: Sequence[float], radius: Sequence[float]
-) -> RelativePose:
-    """Moves from lists of degrees and world units; a list of one goes with all of the others.
-
-    Raises:
-        ValueError: a number that is not finite or out of range, or lists whose lengths do not go together.
-    """
-    lists = {"azimuth_deg": azimuth_deg, "elevation_deg": elevation_deg, "radius": radius}
-    limits = {"azimuth_deg": 360.0, "elevation_deg": 180.0, "radius": 1.0}
-    for name, values in lists.items():
-        for value in values:
-            if not abs(value) <= limits[name]:
-                raise ValueError(f"{name} must be a number from {-limits[name]:g} to {limits[name]:g}, got {value}")
-    count = max(len(v) for v in lists.values())
-    if not count or any(len(v) not in (1, count) for v in lists.values()):
-        lengths = ", ".join(f"{len(v)} {name}" for name, v in lists.items())
-        raise ValueError(f"give one value for all views or one for each, got {lengths}")
-    columns = [torch.tensor(list(v) * (count if len(v) == 1 else 1), dtype=torch.float32) for v in lists.values()]
-    return RelativePose(torch.deg2rad(columns[0]), torch.deg2rad(columns[1]), columns[2])

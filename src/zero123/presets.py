@@ -160,11 +160,13 @@ def mini_model(codec: PatchCodec, edition: str = "mini") -> ViewModel:
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     from zero123.models.autoencoder import Autoencoder
+    from zero123.models.draft import Draft
     from zero123.models.feature_volume import FeatureVolume
     from zero123.models.image_encoder import ImageEncoder
     from zero123.models.place_reader import PlaceReader
     from zero123.models.pose_conditioning import PoseConditioning
-    from zero123.models.view_model import ViewModel, ViewModelSettings
+    from zero123.models.view_model import ViewModel
+    from zero123.models.view_settings import ViewModelSettings
 
     sizes, latent = MINI_EDITIONS[edition], codec.config.latent_channels
     settings = ViewModelSettings(
@@ -204,6 +206,7 @@ def mini_model(codec: PatchCodec, edition: str = "mini") -> ViewModel:
         PlaceReader(),
         settings,
         feature_volume=volume,
+        draft=Draft(volume.features, volume.shrink),
     )
 
 

@@ -22,7 +22,8 @@ from zero123.models.export import LAYOUTS, export_model, original_state, schedul
 from zero123.models.image_encoder import ImageEncoder
 from zero123.models.pose_conditioning import PoseConditioning
 from zero123.models.pretrained import load_model, load_start
-from zero123.models.view_model import ViewModel, ViewModelSettings
+from zero123.models.view_model import ViewModel
+from zero123.models.view_settings import ViewModelSettings
 from zero123.models.weights import WeightsError, from_original, open_checkpoint
 
 OTHERS = [layout for layout in LAYOUTS if layout != "folder"]

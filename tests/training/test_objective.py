@@ -86,5 +86,27 @@ def test_the_frozen_codec_gets_no_gradient_and_everything_else_does(model):
     objective = Objective(model, ObjectiveSettings(source_weight=1.0))
     objective(_batch(model), torch.Generator().manual_seed(0))[0].backward()
     without = {n for n, p in model.named_parameters() if p.grad is None}
-    assert all(n.startswith("autoencoder.") or "class_embedding" in n or "post_layernorm" in n for n in without)
+    idle = ("autoencoder.", "draft.")
+    assert all(n.startswith(idle) or "class_embedding" in n or "post_layernorm" in n for n in without)
     assert any(n.startswith("autoencoder.") for n in without)
+
+
+def test_the_denoiser_learns_the_drafts_error_and_the_draft_the_picture(model):
+    """With a network that knows that error, v = alpha * noise - beta * (x0 - mean), nothing is left to denoise."""
+    model = tiny_view_model()
+    batch = PairSampler([tiny_cache(model)], [1.0], pictures=True).batch(0, 4)
+    objective = Objective(model, ObjectiveSettings(volume_weight=1.0, drop=0.0))
+    draws = objective.draw(batch, torch.Generator().manual_seed(0))
+    alpha = (1 / (1 + model.schedule.sigmas[draws.step] ** 2).sqrt()).reshape(-1, 1, 1, 1).float()
+
+    def knows(x, step, condition):
+        return alpha * draws.noise - (1 - alpha**2).sqrt() * (batch.latent - condition.mean)
+
+    model.network = knows
+    total, parts = objective(batch, draws)
+    assert parts["diffusion"] < 1e-10
+    assert set(parts) == {"diffusion", "outline", "colour", "draft"}
+    torch.testing.assert_close(total, parts["diffusion"] + parts["outline"] + 2 * (parts["colour"] + parts["draft"]))
+    total.backward()
+    assert model.draft.out.bias.grad.abs().sum() > 0
+    assert model.feature_volume.network.conv_out.bias.grad.abs().sum() > 0

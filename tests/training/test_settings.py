@@ -6,7 +6,7 @@ from dataclasses import asdict, fields, replace
 
 import pytest
 
-from zero123.models.view_model import ViewModelSettings
+from zero123.models.view_settings import ViewModelSettings
 from zero123.presets import FINETUNE_TRAINING, MINI_TRAINING, ORIGINAL_TRAINING, PRESETS
 from zero123.run_log import RunLog
 from zero123.training.objective import ObjectiveSettings

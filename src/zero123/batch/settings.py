@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from zero123.diffusion.sampling import SamplingSettings
-from zero123.geometry.orbit import RelativePose
+from zero123.geometry.orbit import RelativePose, relative_moves
 from zero123.images.matting import Method
 from zero123.machine import default_device, fast_dtype, usable_device
 from zero123.models.stored_model import find_model, read_model
-from zero123.pipeline import NovelViews, relative_moves
+from zero123.pipeline import NovelViews
 from zero123.reconstruction.from_photo import source_at
 
 DTYPES = ("float32", "bfloat16", "float16")

@@ -46,9 +46,9 @@ def views(
     """Make views from other sides; angles are relative to the picture's camera."""
     from dataclasses import replace
 
+    from zero123.geometry.orbit import relative_moves
     from zero123.images import io
     from zero123.images.sheets import contact_sheet
-    from zero123.pipeline import relative_moves
 
     relative = relative_moves(azimuth_deg, elevation_deg, radius)
     work = _start(picture, out, run, sampling, about)
@@ -77,8 +77,8 @@ def orbit(
     about: PhotoOptions,
 ) -> None:
     """Make a video of a camera going once around the object."""
+    from zero123.geometry.orbit import relative_moves
     from zero123.images.sheets import save_video
-    from zero123.pipeline import relative_moves
 
     relative = relative_moves([360.0 * f / frames for f in range(frames)], [elevation_deg], [0.0])
     work = _start(picture, out, run, sampling, about)
@@ -111,9 +111,9 @@ def reconstruct(
 
 def demo(picture: Picture, out: Out = None, *, run: RunOptions, sampling: SamplingOptions, about: PhotoOptions) -> None:
     """Everything at once: 12 views, an orbit video, a contact sheet and a mesh."""
+    from zero123.geometry.orbit import relative_moves
     from zero123.images import io
     from zero123.images.sheets import contact_sheet, save_video
-    from zero123.pipeline import relative_moves
 
     start = time.monotonic()
     work = _start(picture, out, run, sampling, about)

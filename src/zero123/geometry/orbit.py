@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -118,3 +119,25 @@ class RelativePose(_Spherical):
     def from_degrees(cls, azimuth_deg: Any, elevation_deg: Any, radius: Any = 0.0) -> RelativePose:
         """From angles in degrees and a change of distance in world units."""
         return super().from_degrees(azimuth_deg, elevation_deg, radius)
+
+
+def relative_moves(
+    azimuth_deg: Sequence[float], elevation_deg: Sequence[float], radius: Sequence[float]
+) -> RelativePose:
+    """Moves from lists of degrees and world units; a list of one goes with all of the others.
+
+    Raises:
+        ValueError: a number that is not finite or out of range, or lists whose lengths do not go together.
+    """
+    lists = {"azimuth_deg": azimuth_deg, "elevation_deg": elevation_deg, "radius": radius}
+    limits = {"azimuth_deg": 360.0, "elevation_deg": 180.0, "radius": 1.0}
+    for name, values in lists.items():
+        for value in values:
+            if not abs(value) <= limits[name]:
+                raise ValueError(f"{name} must be a number from {-limits[name]:g} to {limits[name]:g}, got {value}")
+    count = max(len(v) for v in lists.values())
+    if not count or any(len(v) not in (1, count) for v in lists.values()):
+        lengths = ", ".join(f"{len(v)} {name}" for name, v in lists.items())
+        raise ValueError(f"give one value for all views or one for each, got {lengths}")
+    columns = [torch.tensor(list(v) * (count if len(v) == 1 else 1), dtype=torch.float32) for v in lists.values()]
+    return RelativePose(torch.deg2rad(columns[0]), torch.deg2rad(columns[1]), columns[2])

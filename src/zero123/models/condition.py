@@ -24,6 +24,7 @@ class Condition:
         pose: pose numbers added to the step embedding, (B, P), or None.
         added: what cross-attention adds in its layers, where that is a constant, (B, 1, widths), or None.
         added_without: the same for no picture.
+        mean: latents of the draft, whose error is denoised, (B, C, h, w), or None; guidance does not touch them.
     """
 
     tokens: Tensor
@@ -33,6 +34,7 @@ class Condition:
     pose: Tensor | None = None
     added: Tensor | None = None
     added_without: Tensor | None = None
+    mean: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)

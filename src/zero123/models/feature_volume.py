@@ -47,6 +47,7 @@ class Projected:
         features: for the denoising network, 0 where nothing is, (V, F, R, R).
         seen: how far the input picture shows what the target sees, in [0, 1], (V, 1, R, R).
         warped: the input picture's pixels, moved to where the target sees them, on white, (V, 3, H, W).
+        draft: the view as `Draft` draws it from all of that, on white, (V, 3, H, W); None where there is none.
     """
 
     opacity: Tensor
@@ -54,9 +55,10 @@ class Projected:
     features: Tensor
     seen: Tensor
     warped: Tensor
+    draft: Tensor | None = None
 
     def channels(self) -> Tensor:
-        """All but `warped`, at half the resolution, (V, 4 * (5 + F), R / 2, R / 2); 0 where nothing is."""
+        """All of the volume's resolution, at half of it, (V, 4 * (5 + F), R / 2, R / 2); 0 where nothing is."""
         return F.pixel_unshuffle(torch.cat((self.opacity, self.colour - 1, self.features, self.seen), dim=1), 2)
 
 
@@ -132,11 +134,12 @@ class FeatureVolume(nn.Module):
             source: poses of the input cameras, (V,).
             relative: moves from the input cameras, (V,).
         """
+        random = self.training and volume.values.requires_grad  # what is not trained may look as in use
         with torch.autocast(volume.values.device.type, enabled=False):
             each = torch.arange(len(volume.values), device=volume.values.device)
             each = each.repeat_interleave(len(relative) // len(each))
             picture, surface = self.march(
-                volume.values, source.to(torch.float32), relative, self.side, self.samples, self.training
+                volume.values, source.to(torch.float32), relative, self.side, self.samples, random
             )
             opacity, colour, features = picture.split((1, 3, self.features), dim=1)
             with torch.no_grad():

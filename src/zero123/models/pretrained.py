@@ -22,7 +22,8 @@ from zero123.models.int8 import is_int8
 from zero123.models.lora import apply_lora
 from zero123.models.pose_conditioning import PoseConditioning, PoseFormat
 from zero123.models.stored_model import StoredModel, find_model, read_model
-from zero123.models.view_model import ViewModel, ViewModelSettings
+from zero123.models.view_model import ViewModel
+from zero123.models.view_settings import ViewModelSettings
 from zero123.models.weights import Part, Place, StoredTensor, WeightsError, build_part, place_tensor, save_component
 
 _SHARD_BYTES = 16 * 2**20
@@ -107,7 +108,7 @@ def reconfigured(model: ViewModel, settings: ViewModelSettings) -> ViewModel:
     autoencoder = Autoencoder(model.autoencoder.network, settings.latent_scale, settings.scale_condition)
     encoder = ImageEncoder(model.image_encoder.network, settings.tokens)
     parts = autoencoder, encoder, model.pose_conditioning, model.place_reader
-    return ViewModel(model.unet, *parts, settings, feature_volume=model.feature_volume)
+    return ViewModel(model.unet, *parts, settings, feature_volume=model.feature_volume, draft=model.draft)
 
 
 def _widened(kernel: Tensor) -> Tensor:
@@ -184,6 +185,7 @@ def _networks(model: ViewModel) -> dict[str, nn.Module]:
     optional = {
         "place_reader": model.place_reader,
         "feature_volume": None if model.feature_volume is None else model.feature_volume.network,
+        "draft": model.draft,
     }
     return networks | {name: network for name, network in optional.items() if network is not None}
 
@@ -232,6 +234,6 @@ def _build(
     parts = autoencoder, encoder, made["pose_conditioning"], made.get("place_reader")
     try:
         volume = FeatureVolume(made["feature_volume"], settings.volume_depth) if "feature_volume" in made else None
-        return ViewModel(made["unet"], *parts, settings, feature_volume=volume).eval()
+        return ViewModel(made["unet"], *parts, settings, feature_volume=volume, draft=made.get("draft")).eval()
     except ValueError as error:
         raise WeightsError(f"{settings.name}: the networks do not go together: {error}") from error

@@ -2,101 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
-from typing import Any, get_args
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zero123.diffusion.denoiser import FlowPrediction, NoisePrediction, VelocityPrediction
+from zero123.diffusion.denoiser import FlowPrediction, NoisePrediction, VelocityPrediction, per_image
 from zero123.diffusion.loss import Prediction
-from zero123.diffusion.schedule import NoiseSchedule, ScheduleName, Spacing
+from zero123.diffusion.schedule import NoiseSchedule
 from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.models.autoencoder import Autoencoder
 from zero123.models.condition import Condition, Look, one_each
+from zero123.models.draft import Draft
 from zero123.models.feature_volume import FeatureVolume, Projected
-from zero123.models.image_encoder import ImageEncoder, Tokens
+from zero123.models.image_encoder import ImageEncoder
 from zero123.models.place_reader import PlaceReader
-from zero123.models.pose_conditioning import PoseConditioning, PoseFormat, ray_map
+from zero123.models.pose_conditioning import PoseConditioning, ray_map
 from zero123.models.single_token import SingleTokenAttention
-
-
-@dataclass(frozen=True)
-class ViewModelSettings:
-    """What the networks' own settings do not say. The defaults are the released weights'.
-
-    Attributes:
-        image_size: side of the square pictures, pixels.
-        prediction: what the UNet predicts.
-        schedule: noise levels of its steps, see `NoiseSchedule.named`.
-        tokens: the image encoder's output, one pooled token or a grid.
-        rays: the UNet also gets the target's rays in the input camera's frame, 6 channels.
-        volume_depth: cells along the depth of the volume behind the input picture, see `FeatureVolume`; 0 for none.
-        outline: share of the light the volume must stop for a pixel of a view to be half the object's, in (0, 1): views
-            are faded to white outside; 0 leaves them as they were drawn.
-        joint: it learned on sets of views of one object that look at each other, see `models.joint_attention`.
-        pose_format: what the fourth pose number is, see `pose_vector`; "source_polar" for Stable-Zero123.
-        null_projected: a token dropped in training still passes the pose conditioning, as in Zero-1-to-3; else it is
-            zero, as in sampling.
-        latent_scale: diffused latents are the autoencoder's times this.
-        scale_condition: the input picture's latents are scaled too.
-        foreground_fraction: longest side of the object over the picture's side, as the model knows objects.
-        enlarge: smaller objects are enlarged to that fraction.
-        scale: guidance scale that suits the model.
-        steps: number of sampling steps that suits the model.
-        spacing: spread of the noise levels that suits the model.
-        name: what to call the model.
-        licence: terms of the weights.
-    """
-
-    image_size: int = 256
-    prediction: Prediction = "noise"
-    schedule: ScheduleName = "stable_diffusion"
-    tokens: Tokens = "pooled"
-    rays: bool = False
-    volume_depth: int = 0
-    outline: float = 0.0
-    joint: bool = False
-    pose_format: PoseFormat = "radius"
-    null_projected: bool = True
-    latent_scale: float = 0.18215
-    scale_condition: bool = False
-    foreground_fraction: float = 200 / 256
-    enlarge: bool = True
-    scale: float = 3.0
-    steps: int = 20
-    spacing: Spacing = "trailing"
-    name: str = "zero123"
-    licence: str = "unknown; see where the weights came from"
-
-    def __post_init__(self) -> None:
-        for name, kinds in (
-            ("prediction", Prediction),
-            ("schedule", ScheduleName),
-            ("tokens", Tokens),
-            ("pose_format", PoseFormat),
-            ("spacing", Spacing),
-        ):
-            if getattr(self, name) not in get_args(kinds):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
-        if (self.prediction == "noise") > (self.schedule == "stable_diffusion"):
-            raise ValueError(
-                f"a model on the schedule {self.schedule!r} cannot predict the noise: it ends in noise alone"
-            )
-        if (self.prediction == "flow") != (self.schedule == "flow"):
-            raise ValueError(f"flow goes with the schedule of that name, got {self.prediction!r} and {self.schedule!r}")
-        for name, low, high in (("image_size", 1, 4096), ("steps", 1, 1000), ("volume_depth", 0, 1024)):
-            value: Any = getattr(self, name)
-            if not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
-        within = isinstance(self.outline, int | float) and 0 <= self.outline < 1
-        if not within or (self.outline and not self.volume_depth):
-            raise ValueError(f"outline must be from 0 to 1, and 0 without a volume, got {self.outline!r}")
-        for name, most in (("latent_scale", math.inf), ("foreground_fraction", 1.0), ("scale", 100.0)):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 < value <= most or math.isinf(value):
-                raise ValueError(f"{name} must be a number over 0 and at most {most:g}, got {value!r}")
+from zero123.models.view_settings import ViewModelSettings
 
 
 class ViewModel(nn.Module):
@@ -109,6 +33,7 @@ class ViewModel(nn.Module):
         pose_conditioning: tokens and pose to context.
         place_reader: reads where the input was taken from; needed where the model wants to know it.
         feature_volume: tells the UNet what the target sees, as far as one picture says; None for none.
+        draft: draws a first picture from the volume, of which the denoised latents are then the error; None for none.
         settings: how the parts work together.
         schedule: noise levels of the steps; None takes the one the settings name.
     """
@@ -123,6 +48,7 @@ class ViewModel(nn.Module):
         settings: ViewModelSettings,
         schedule: NoiseSchedule | None = None,
         feature_volume: FeatureVolume | None = None,
+        draft: Draft | None = None,
     ) -> None:
         super().__init__()
         self.unet: Any = unet
@@ -131,6 +57,7 @@ class ViewModel(nn.Module):
         self.pose_conditioning = pose_conditioning
         self.place_reader = place_reader
         self.feature_volume = feature_volume
+        self.draft = draft
         self.settings = settings
         self.schedule = schedule or NoiseSchedule.named(settings.schedule)
         self._single_token = SingleTokenAttention(unet) if settings.tokens == "pooled" else None
@@ -152,6 +79,8 @@ class ViewModel(nn.Module):
                     f"feature_volume must be of {self.settings.image_size} pixels and {2 * self.latent_shape[1]} cells "
                     f"a side, is of {volume.image_size} and {volume.side}"
                 )
+        if self.draft is not None and (volume is None or self.draft.config["features"] != volume.features):
+            raise ValueError("draft must go with a feature_volume of as many features")
         if self.unet.config.in_channels != channels:
             raise ValueError(f"unet must take {channels} channels, takes {self.unet.config.in_channels}")
         widths = {
@@ -185,7 +114,11 @@ class ViewModel(nn.Module):
             "velocity": VelocityPrediction,
             "flow": FlowPrediction,
         }
-        return wrappers[self.settings.prediction](self.network, self.schedule)(x, sigma, condition)
+        denoiser = wrappers[self.settings.prediction](self.network, self.schedule)
+        if condition.mean is None:
+            return denoiser(x, sigma, condition)
+        mean = condition.mean.to(x)  # what is denoised is the draft's error; at an infinite level x is noise alone
+        return mean + denoiser(torch.where(per_image(sigma, x).isinf(), x, x - mean), sigma, condition)
 
     def network(self, x_scaled: Tensor, step: Tensor, condition: Condition) -> Tensor:
         """The UNet's prediction, (B, C, h, w), for unit-variance noisy latents and steps (B,)."""
@@ -267,22 +200,26 @@ class ViewModel(nn.Module):
         if drop is not None and self.settings.null_projected:
             tokens = tokens * ~drop[:, :1, None]
         context = self.pose_conditioning(tokens, pose)
-        seen = projected = None
+        seen = projected = mean = None
         if look.volume is not None and self.feature_volume is not None:
             seen = self.feature_volume.look(look.volume, source, relative)
-            projected = self._beside(seen)
+            seen = seen if self.draft is None else replace(seen, draft=self.draft(seen))
+            shown = seen.warped if seen.draft is None else seen.draft.detach()
+            projected = torch.cat((seen.channels().to(self.dtype), self._latents(shown, condition=True)), dim=1)
+            mean = None if seen.draft is None else self._latents(shown)
         if drop is not None:
             context = context if self.settings.null_projected else context * ~drop[:, :1, None]
             latent = latent * ~drop[:, 1:, None, None]
             projected = None if projected is None else projected * ~drop[:, 1:, None, None]
         rays = ray_map(source, relative, (latent.shape[-2], latent.shape[-1])) if self.settings.rays else None
-        condition = Condition(context, latent, rays, projected, pose if self.unet.config.class_embed_type else None)
+        label = pose if self.unet.config.class_embed_type else None
+        condition = Condition(context, latent, rays, projected, label, mean=mean)
         return (condition if torch.is_grad_enabled() else self._with_constants(condition)), seen
 
-    def _beside(self, seen: Projected) -> Tensor:
-        """What the UNet gets of a volume, (B, K, h, w)."""
-        warped = self.autoencoder.encode_condition(seen.warped.to(self.dtype))
-        return torch.cat((seen.channels().to(warped), warped), dim=1)
+    def _latents(self, pictures: Tensor, condition: bool = False) -> Tensor:
+        """Latents (B, C, h, w) of pictures, as they are diffused or as the network is conditioned on them."""
+        encode = self.autoencoder.encode_condition if condition else self.autoencoder.encode
+        return encode(pictures.to(self.dtype))
 
     def _with_constants(self, condition: Condition) -> Condition:
         """The condition and what cross-attention makes of it, where that does not depend on the picture being drawn."""

@@ -148,7 +148,7 @@ class Objective(nn.Module):
         return denoising_loss(
             model.network,
             model.schedule,
-            batch.latent,
+            batch.latent if condition.mean is None else batch.latent - condition.mean,
             draws.noise,
             draws.step,
             condition,
@@ -157,14 +157,17 @@ class Objective(nn.Module):
         ).mean()
 
     def _volume(self, batch: PairBatch, seen: Projected) -> dict[str, tuple[float, Tensor]]:
-        """Squared errors of the outline and of the colours that the volume shows the targets."""
+        """Errors of the outline and of the colours that the volume shows the targets, squared, and of their drafts."""
         if batch.picture is None:
             raise ValueError("volume_weight needs the targets' pictures: train on cached pairs (--cache)")
         truth = F.interpolate(batch.picture, seen.colour.shape[-2:], mode="area")
         inside = (batch.picture.amin(1, keepdim=True) < _WHITE).to(truth)  # of a white object, what is in the shade
         outline = (seen.opacity - F.interpolate(inside, truth.shape[-2:], mode="area")).square().mean()
         weight = self.settings.volume_weight
-        return {"outline": (weight, outline), "colour": (2 * weight, (seen.colour - truth).square().mean())}
+        losses = {"outline": (weight, outline), "colour": (2 * weight, (seen.colour - truth).square().mean())}
+        if seen.draft is not None:  # absolute but for small errors: a pixel that may be white is white or not, no veil
+            losses["draft"] = 2 * weight, F.smooth_l1_loss(seen.draft, batch.picture, beta=0.2)
+        return losses
 
     def _look(self, batch: PairBatch, source: OrbitPose, told: OrbitPose) -> Look:
         """What is in the inputs; the encoders only work for what is not precomputed, and once for each input."""

@@ -50,6 +50,8 @@ def suit_cpu(model: ViewModel) -> None:
     if model.feature_volume is not None:
         model.feature_volume.network.set_attn_processor(AttnProcessor())
         model.feature_volume.network.to(memory_format=torch.channels_last)
+    if model.draft is not None:
+        model.draft.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub leaves it out
 
 
 def compile_networks(model: ViewModel) -> None:
@@ -63,6 +65,8 @@ def compile_networks(model: ViewModel) -> None:
     if model.feature_volume is not None:
         model.feature_volume.network.compile()
         model.feature_volume.march = torch.compile(model.feature_volume.march)
+    if model.draft is not None:
+        model.draft.compile()
 
 
 def averaged_names(model: ViewModel, settings: TrainSettings) -> set[str]:
