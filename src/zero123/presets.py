@@ -141,7 +141,7 @@ MINI_EDITIONS = {
 }
 """Small models by their preset.
 
-`mini` has 26.7 million parameters; the larger 23.4, 47 MB in float16, and 33 GFLOP of training a pair (four targets an
+`mini` has 27.2 million parameters; the larger 23.9, 48 MB in float16, and 41 GFLOP of training a pair (four targets an
 input). Its latents hold 256² pictures of held-out objects at 30.1 dB on the object (textured; flat 31.2) before the
 decoder has learned anything; 24 channels would hold 28.6, 48 channels 33.1.
 """

@@ -29,7 +29,7 @@ def test_every_edition_has_settings_of_training():
 
 
 @pytest.mark.parametrize(
-    ("edition", "millions", "latent"), [("mini", 26.7, (48, 16, 16)), ("mini-large", 23.4, (32, 32, 32))]
+    ("edition", "millions", "latent"), [("mini", 27.2, (48, 16, 16)), ("mini-large", 23.9, (32, 32, 32))]
 )
 def test_every_edition_is_as_large_as_is_said(edition, millions, latent):
     model = mini_model(mini_codec(edition), edition)
@@ -48,7 +48,7 @@ def _pairs(model, count=4):
 def test_the_larger_edition_costs_what_is_said_of_it():
     model = mini_model(mini_codec("mini-large"), "mini-large").train()
     flops = pass_flops(Objective(model, MINI_LARGE_TRAINING.objective), _pairs(model))
-    assert flops == pytest.approx(33e9, rel=0.03)
+    assert flops == pytest.approx(40.6e9, rel=0.03)
 
 
 def test_both_editions_learn_the_same_way():
