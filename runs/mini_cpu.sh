@@ -3,7 +3,7 @@
 #   CORPUS   folder of mesh files, in sub-folders textured/, flat/ and test/; without it, procedural objects alone
 #   WORK     where everything goes (default: work)
 #   COMPILE  1 to compile the networks first, which takes minutes and a C++ compiler, and is 1.4 times faster
-#   OBJECTS  procedural objects; CODEC_STEPS, GEOMETRY_STEPS, GEOMETRY_DECAY, STEPS, DECAY  how long to train
+#   OBJECTS  procedural objects; GEOMETRY_STEPS, GEOMETRY_DECAY, STEPS, DECAY  how long to train
 # What it reached is in docs/experiments.md, section 4.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,7 +21,7 @@ if [ -n "${CORPUS:-}" ]; then
     kinds+=("$work/views/train-textured=0.4" "$work/views/train-flat=0.35")
     codec=("$work/views/train-textured" "$work/views/train-flat")
 fi
-[ -d "$work/codec/vae" ] || OMP_NUM_THREADS=2 $zero123 codec "${codec[@]}" -o "$work/codec" --steps "${CODEC_STEPS:-1000}"
+[ -d "$work/codec/vae" ] || OMP_NUM_THREADS=2 $zero123 codec "${codec[@]}" -o "$work/codec"
 
 # One thread in each of two processes: threads that wait for each other at every layer are slower than averaged gradients.
 # Four targets share an input, which is encoded once. First the volume behind the picture alone, which is cheap and tells the

@@ -13,7 +13,7 @@
 #   PYTHON   a Python with torch (default: python3)
 #   RENDER, CODEC_AFTER, GEOMETRY, GEOMETRY_DECAY, DECAY, SAVE   seconds of these stages
 #   JOBS, TEXTURED_VIEWS, FLAT_VIEWS, OBJECTS, VIEWS   processes; pictures of each object; procedural objects and theirs
-#   BATCH, CODEC_STEPS, PRESET, SIZE   of the networks
+#   BATCH, PRESET, SIZE   of the networks
 # Estimated, not run on a GPU yet: 33 GFLOP a pair (10 for the geometry alone), so that 18 minutes are 9 million pairs at
 # 35 % of 790 TFLOP/s; a batch of 512 keeps 32 GB of activations.
 set -euo pipefail
@@ -79,7 +79,7 @@ render() {
 
 codec() {
     OMP_NUM_THREADS=2 $zero123 codec $(folders views '*-0') -o "$work/codec" --preset "$preset" \
-        --steps "${CODEC_STEPS:-1500}" >>"$work/logs/codec.log" 2>&1
+        >>"$work/logs/codec.log" 2>&1
 }
 
 encode() {

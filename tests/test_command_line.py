@@ -371,7 +371,7 @@ def test_objects_are_made_fitted_and_judged(zero123, ball, model):
     assert code == 0, err
     assert "3 objects in sets, 0 failed" in out
     assert len(list((ball.parent / "sets").rglob("002.npy"))) == 3
-    code, out, err = zero123("codec", ball.parent / "sets", "-o", "codec", "--steps", 0)
+    code, out, err = zero123("codec", ball.parent / "sets", "-o", "codec")
     assert code == 0, err
     assert "codec/vae" in out
     code, out, err = zero123("evaluate", ball.parent / "sets", "-o", "scores", "--model", model, "--targets", 2)

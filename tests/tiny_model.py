@@ -31,9 +31,9 @@ def blobs(count, size=SIZE, seed=0):
 
 
 def tiny_codec(seed=0):
-    """A fitted codec, 4x4 patches to 8 channels, whose residual is untrained (and so adds nothing)."""
+    """A fitted codec, 4x4 patches to 8 channels."""
     torch.manual_seed(seed)
-    codec = PatchCodec(patch=4, latent_channels=LATENT, decoder_channels=(16, 16))
+    codec = PatchCodec(patch=4, latent_channels=LATENT)
     codec.fit(blobs(16) * 2 - 1)
     return codec.requires_grad_(False)
 

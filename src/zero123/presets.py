@@ -107,7 +107,6 @@ class MiniEdition:
         name: what the model is called.
         image_size: side of the pictures, pixels.
         latent_channels: of the codec's 8x8 patches.
-        decoder_channels: widths of the codec's residual decoder.
         width: of the image tokens, from patches of 16x16 pixels.
         vision_layers: of the image encoder.
         volume_depth: cells along the depth of the volume; twice the latents' side across.
@@ -118,7 +117,6 @@ class MiniEdition:
     name: str = "mini"
     image_size: int = 128
     latent_channels: int = 48
-    decoder_channels: tuple[int, ...] = (64, 128)
     width: int = 192
     vision_layers: int = 4
     volume_depth: int = 32
@@ -132,7 +130,6 @@ MINI_EDITIONS = {
         name="mini-large",
         image_size=256,
         latent_channels=32,
-        decoder_channels=(64, 96),
         width=256,
         volume_depth=48,
         volume_channels=(64, 96, 160),
@@ -141,9 +138,9 @@ MINI_EDITIONS = {
 }
 """Small models by their preset.
 
-`mini` has 27.2 million parameters; the larger 23.9, 48 MB in float16, and 41 GFLOP of training a pair (four targets an
-input). Its latents hold 256² pictures of held-out objects at 30.1 dB on the object (textured; flat 31.2) before the
-decoder has learned anything; 24 channels would hold 28.6, 48 channels 33.1.
+`mini` has 25.6 million parameters; the larger 22.9, 46 MB in float16, and 41 GFLOP of training a pair (four targets an
+input). Its latents hold 256² pictures of held-out objects at 30.1 dB on the object (textured; flat 31.2); 24 channels
+would hold 28.6, 48 channels 33.1.
 """
 
 
@@ -152,7 +149,7 @@ def mini_codec(edition: str = "mini") -> PatchCodec:
     from zero123.models.patch_codec import PatchCodec
 
     sizes = MINI_EDITIONS[edition]
-    return PatchCodec(patch=8, latent_channels=sizes.latent_channels, decoder_channels=sizes.decoder_channels)
+    return PatchCodec(patch=8, latent_channels=sizes.latent_channels)
 
 
 def mini_model(codec: PatchCodec, edition: str = "mini") -> ViewModel:

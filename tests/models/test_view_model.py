@@ -239,7 +239,7 @@ def test_wrong_settings_are_named(wrong):
 
 
 def test_a_codec_that_keeps_every_coefficient_is_exact():
-    codec = PatchCodec(patch=4, latent_channels=48, decoder_channels=(16, 16))
+    codec = PatchCodec(patch=4, latent_channels=48)
     pixels = torch.rand(40, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     codec.fit(pixels)
     latents = codec.encode(pixels)
@@ -250,4 +250,4 @@ def test_a_codec_that_keeps_every_coefficient_is_exact():
 
 def test_a_codec_cannot_be_fitted_to_white():
     with pytest.raises(ValueError, match="pixels must show 8 patches or more, got 0"):
-        PatchCodec(patch=4, latent_channels=8, decoder_channels=(16, 16)).fit(torch.ones(2, 3, 8, 8))
+        PatchCodec(patch=4, latent_channels=8).fit(torch.ones(2, 3, 8, 8))

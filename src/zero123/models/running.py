@@ -52,7 +52,7 @@ def view_bytes(model: ViewModel, guided: bool = True) -> int:
 def picture_bytes(model: ViewModel) -> int:
     """Memory the decoding of one more picture takes at its peak, about."""
     config = dict(model.autoencoder.network.config)
-    widths: list[int] = list(config.get("block_out_channels") or config.get("decoder_channels") or [])
+    widths: list[int] = list(config.get("block_out_channels", [3]))  # a linear decoder makes colours at once
     # the second finest level's channels meet the finest level's pixels where it is scaled up
     channels = widths[min(1, len(widths) - 1)]
     return _DECODER_BUFFERS * channels * model.settings.image_size**2 * model.dtype.itemsize
