@@ -166,7 +166,7 @@ class Objective(nn.Module):
         weight = self.settings.volume_weight
         losses = {"outline": (weight, outline), "colour": (2 * weight, (seen.colour - truth).square().mean())}
         if seen.draft is not None:  # absolute but for small errors: a pixel that may be white is white or not, no veil
-            losses["draft"] = 2 * weight, F.smooth_l1_loss(seen.draft, batch.picture, beta=0.2)
+            losses["draft"] = 2 * weight, F.smooth_l1_loss(seen.draft, batch.picture, beta=0.1)
         return losses
 
     def _look(self, batch: PairBatch, source: OrbitPose, told: OrbitPose) -> Look:
