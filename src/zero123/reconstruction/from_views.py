@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from zero123.fields.voxels import VoxelField
 from zero123.geometry.camera import Camera
+from zero123.meshes.finishing import clean
 from zero123.meshes.mesh import Mesh
-from zero123.meshes.surface import clean, extract_surface
+from zero123.meshes.surface import extract_surface
 from zero123.meshes.texture import project_colours
 from zero123.reconstruction.fit import FitSettings, Progress, fit, gather_rays
 from zero123.reconstruction.hull import Hull, HullSettings, silhouettes, voted_hull
@@ -32,7 +33,7 @@ class ReconstructionSettings:
         blur: of the density before the surface is taken, voxels (standard deviation); closes pinholes.
         faces: triangles of the mesh, at most about this many.
         smallest_part: parts below this share of the largest part's volume are dropped.
-        smoothing: rounds of smoothing of the surface.
+        smoothing: rounds of smoothing of the surface, which keeps edges.
         input_colours: weight of the input picture's own colours where it saw the surface squarely, in [0, 1].
     """
 
@@ -43,7 +44,7 @@ class ReconstructionSettings:
     blur: float = 1.0
     faces: int = 30000
     smallest_part: float = 0.02
-    smoothing: int = 10
+    smoothing: int = 20
     input_colours: float = 1.0
 
 
