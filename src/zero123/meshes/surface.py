@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from zero123.meshes.mesh import Mesh
+from zero123.meshes.mesh import Mesh, welded
 
 
 def extract_surface(
@@ -47,7 +47,9 @@ def volume(mesh: Mesh) -> float:
 
 
 def is_watertight(mesh: Mesh) -> bool:
-    """Whether every edge has exactly two faces that run along it in opposite directions."""
+    """Whether every edge has exactly two faces that run along it in opposite directions; a texture's cuts are none."""
+    if mesh.uv is not None:
+        mesh = welded(mesh)[0]
     starts = mesh.faces.reshape(-1)
     ends = np.roll(mesh.faces, -1, axis=1).reshape(-1)
     count = len(mesh.vertices)
