@@ -62,12 +62,14 @@ class Reconstruction:
         mesh: closed surface with vertex colours and, unless it was not wanted, a texture.
         hull: what the outlines said.
         weights: trust in each view after the fit, (V,), in [0, 1]; low ones disagree with the rest.
+        view_height: height of the views in which `hull.shifts` are measured, pixels.
     """
 
     field: VoxelField
     mesh: Mesh
     hull: Hull
     weights: Tensor
+    view_height: int
 
 
 def from_views(
@@ -104,7 +106,7 @@ def from_views(
     rays = gather_rays(_on_white(small), alpha, confidence, cameras, hull, occupied)
     found, weights = fit(rays, hull, occupied, settings.hull.agreement, settings.fit, progress)
     mesh = painted(surface_of(found, occupied, settings), found, photo, views, settings)
-    return Reconstruction(found, mesh, hull, weights)
+    return Reconstruction(found, mesh, hull, weights, cameras.hw[0])
 
 
 @torch.no_grad()
