@@ -162,7 +162,13 @@ def quick(monkeypatch):
 
     def from_views(images, camera, settings, progress, *others):
         images = images[:1].expand_as(images)
-        return original(images, camera, dataclasses.replace(small, faces=settings.faces), progress, *others)
+        return original(
+            images,
+            camera,
+            dataclasses.replace(small, faces=settings.faces, texture=settings.texture),
+            progress,
+            *others,
+        )
 
     monkeypatch.setattr(room, "from_views", from_views)
     monkeypatch.setattr(turntable, "render_turntable", functools.partial(pictures, count=3, hw=(32, 32)))
@@ -189,6 +195,25 @@ def test_the_poles_are_heights_a_picture_can_be_taken_from(zero123, ball, model,
     code, out, err = zero123("reconstruct", ball, *rest)
     assert code == 0, err
     assert "picture taken to be from 90° above the horizon" in out
+
+
+def test_what_else_is_wanted_of_a_mesh_lies_beside_it(zero123, ball, model, quick):
+    wanted = ("--format", "obj", "--turntable", "gif", "--depth-normals", "--export-dataset", "scene", "--texture", 64)
+    code, out, err = zero123("reconstruct", ball, "--steps", 1, "--scale", 1, "--model", model, "--faces", 300, *wanted)
+    assert code == 0, err
+    assert out.splitlines()[-1] == "out/ball/model.obj, turning in out/ball/turntable.gif"
+    made = set(contents(ball.parent / "out" / "ball"))
+    assert {
+        "model.obj",
+        "model.mtl",
+        "model.png",
+        "turntable.gif",
+        "sides/000-depth.npy",
+        "sides/007-normals.png",
+    } <= made
+    assert io.load(ball.parent / "out" / "ball" / "model.png").shape == (3, 64, 64)
+    scene = set(contents(ball.parent / "scene"))
+    assert {"transforms.json", "points.ply", "images/020.png", "sparse/0/images.txt", "sparse/0/points3D.txt"} <= scene
 
 
 # Mistakes
@@ -276,6 +301,9 @@ ARGUMENTS = {
     ("orbit", "--elevation-deg", "nan"): "must be a number from -180 to 180, got nan",
     ("reconstruct", "-o", "mesh.blend"): "ends in .glb, .obj, .ply, .stl",
     ("reconstruct", "--faces", "1"): "faces",
+    ("reconstruct", "--format", "fbx"): "--format must be glb, obj, ply, stl, got fbx",
+    ("reconstruct", "--format", "ply", "-o", "mesh.glb"): "another format than --format ply",
+    ("reconstruct", "--turntable", "avi"): "--turntable must be mp4, gif, webp, got avi",
     ("paint",): "paint",
 }
 

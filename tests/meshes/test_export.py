@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import trimesh
 
+from zero123.meshes.bake import bake
 from zero123.meshes.export import export_mesh, gltf_axes, to_glb
+from zero123.meshes.load import load
 from zero123.meshes.mesh import Mesh, srgb_to_linear
 from zero123.meshes.surface import volume
 
@@ -102,6 +104,41 @@ def test_a_texture_travels_inside_the_glb_the_right_way_up(tmp_path):
     np.testing.assert_allclose(back.visual.uv, uv, atol=1e-6)
     image = np.asarray(back.visual.material.baseColorTexture.convert("RGB"))
     np.testing.assert_array_equal(image, (texture * 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def baked():
+    """A ball with a texture of one colour for each direction."""
+    solid = trimesh.creation.icosphere(3, 0.4)
+    ball = Mesh(np.asarray(solid.vertices, np.float32), np.asarray(solid.faces, np.int64))
+    return bake(ball, 128, lambda points, normals: 0.5 + points)
+
+
+@pytest.mark.parametrize("ending", ["obj", "ply", "stl", "glb"])
+def test_a_texture_opens_the_surface_in_no_format(baked, tmp_path, ending):
+    back = trimesh.load(export_mesh(baked, tmp_path / f"ball.{ending}"), force="mesh")
+    back.merge_vertices(merge_tex=True, merge_norm=True)
+    assert back.is_watertight
+    assert back.is_winding_consistent
+    assert back.volume == pytest.approx(volume(baked), rel=1e-4)
+    if ending == "glb":
+        assert glb_parts((tmp_path / "ball.glb").read_bytes())[0]["materials"][0]["doubleSided"] is False
+
+
+def test_an_obj_has_its_texture_beside_it_and_gives_the_colours_back(baked, tmp_path):
+    path = export_mesh(baked, tmp_path / "a ball.obj")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a ball.obj", "a_ball.mtl", "a_ball.png"]
+    (back,) = load(path)
+    colours = back.colours_at(np.arange(len(back.faces)), np.full((len(back.faces), 3), 1 / 3))
+    middles = back.vertices[back.faces].mean(axis=1)
+    np.testing.assert_allclose(colours, 0.5 + middles, atol=0.02)
+
+
+def test_normals_that_a_mesh_has_are_the_ones_written(box):
+    own = np.tile(np.float32((0, 0, 2)), (len(box.vertices), 1))
+    document, data = glb_parts(to_glb(box.replace(normals=own)))
+    normals = read_accessor(document, data, document["meshes"][0]["primitives"][0]["attributes"]["NORMAL"])
+    np.testing.assert_allclose(normals, np.tile((0, 1, 0), (len(own), 1)), atol=1e-6)
 
 
 def test_an_unknown_ending_or_an_empty_mesh_leaves_no_file(box, tmp_path):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from zero123.cli.console import bar, say
+from zero123.cli.mesh_options import MeshOptions
 from zero123.cli.options import PhotoOptions, RunOptions, SamplingOptions, grouped
 
 if TYPE_CHECKING:
@@ -90,23 +91,19 @@ def reconstruct(
     picture: Picture,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="Mesh file: .glb, .obj, .ply, .stl. [default: out/PICTURE/model.glb]"),
+        typer.Option("-o", "--out", help="Mesh file: .glb, .obj, .ply, .stl. [default: out/PICTURE/model.FORMAT]"),
     ] = None,
-    faces: Annotated[int, typer.Option(min=100, max=1_000_000, help="Triangles, at most about this many.")] = 30_000,
     *,
+    mesh: MeshOptions,
     run: RunOptions,
     sampling: SamplingOptions,
     about: PhotoOptions,
 ) -> None:
-    """Make a coloured 3D mesh: views all around, then a field fitted to them, then its surface."""
-    file = out or Path("out") / picture.stem / "model.glb"
-    from zero123.meshes.export import FORMATS
-
-    if file.suffix.lower() not in FORMATS or file.is_dir():
-        raise ValueError(f"{file}: must be a file whose name ends in {', '.join(FORMATS)}")
+    """Make a textured 3D mesh: views all around, then a field fitted to them, then its surface."""
+    file = mesh.file(out, picture)
     work = _start(picture, file.parent, run, sampling, about)
-    work.reconstruct(file, faces)
-    say(f"{file}, turning in {file.parent}/turntable.mp4")
+    turning = work.reconstruct(file, mesh)
+    say(f"{file}, turning in {turning}")
 
 
 def demo(picture: Picture, out: Out = None, *, run: RunOptions, sampling: SamplingOptions, about: PhotoOptions) -> None:
@@ -123,7 +120,7 @@ def demo(picture: Picture, out: Out = None, *, run: RunOptions, sampling: Sampli
     labels = ["picture"] + [f"{30 * k}°" for k in range(12)]
     io.save(work.folder / "sheet.png", contact_sheet(work.with_photo(pictures), 5, labels))
     save_video(work.folder / "orbit.mp4", pictures, 6)
-    work.reconstruct(work.folder / "model.glb", 30_000)
+    work.reconstruct(work.folder / "model.glb", MeshOptions())
     say(f"done in {time.monotonic() - start:.0f} s")
     say(f"{work.folder}: views/, sheet.png, orbit.mp4, model.glb, turntable.mp4, mask.png")
 
@@ -167,30 +164,20 @@ class _Work:
             labels += ["picture", *(f"{index:03d}-{sample}" for sample in range(shown)), "spread"]
         io.save(self.folder / "sheet.png", contact_sheet(torch.cat(rows), shown + 2, labels))
 
-    def reconstruct(self, file: Path, faces: int) -> None:
-        """Mesh, turntable and the views behind them, written beside `file`."""
+    def reconstruct(self, file: Path, mesh: MeshOptions) -> Path:
+        """Mesh, turntable, the views behind them and what else is wanted, written beside `file`; the turntable."""
         from dataclasses import replace
 
-        import torch
-
-        from zero123.images import io
-        from zero123.images.alpha import composite
-        from zero123.images.sheets import contact_sheet, save_video
-        from zero123.meshes.export import export_mesh
         from zero123.reconstruction.from_photo import PhotoSettings, from_photo
-        from zero123.reconstruction.turntable import render_turntable
 
         settings = PhotoSettings(sampling=self.sampling)
-        settings = replace(settings, reconstruction=replace(settings.reconstruction, faces=faces))
+        settings = replace(settings, reconstruction=mesh.settings(settings.reconstruction))
         if self.source is not None:
             settings = replace(settings, elevation_deg=float(self.source.elevation[0].rad2deg()))
         with bar("drawing views all around", "fitting the object") as update:
             found, images, poses = from_photo(self.views, self.photo, settings, update.named)
         say(f"picture taken to be from {float(poses.elevation[0].rad2deg()):.0f}° above the horizon")
-        export_mesh(found.mesh, file)
-        turning = composite(render_turntable(found.mesh), torch.ones(3))
-        save_video(file.parent / "turntable.mp4", turning, 12)
-        io.save(file.parent / "reconstruction-views.png", contact_sheet(images, 7))
+        return mesh.write(file, found, images, poses, self.photo, settings.reconstruction.hull.halo)
 
 
 def _start(picture: Path, out: Path | None, run: RunOptions, sampling: SamplingOptions, about: PhotoOptions) -> _Work:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zero123.files import atomic_path
-from zero123.meshes.mesh import Mesh, srgb_to_linear
+from zero123.meshes.mesh import Mesh, read_texture, srgb_to_linear, welded
 from zero123.meshes.surface import is_watertight
 
 FORMATS = (".glb", ".obj", ".ply", ".stl")
@@ -25,8 +25,9 @@ _UNSIGNED_SHORT, _UNSIGNED_INT, _FLOAT = 5123, 5125, 5126
 def export_mesh(mesh: Mesh, path: str | os.PathLike[str]) -> Path:
     """Write a mesh in the format that the file's ending names: .glb, .obj, .ply or .stl.
 
-    GLB holds everything; OBJ and PLY hold positions, normals and vertex colours (sRGB); STL holds triangles only.
-    The file appears whole or not at all.
+    GLB holds everything; OBJ holds positions, normals and vertex colours (sRGB), and its texture, which is written
+    beside it as .mtl and .png; PLY holds positions, normals and vertex colours; STL holds triangles only. A file
+    appears whole or not at all.
 
     Raises:
         ValueError: the ending is another one, or the mesh is empty.
@@ -38,6 +39,8 @@ def export_mesh(mesh: Mesh, path: str | os.PathLike[str]) -> Path:
     if ending not in writers:
         raise ValueError(f"a mesh file must end in {', '.join(writers)}, got {target.name!r}")
     data = writers[ending](mesh)
+    if ending == ".obj" and mesh.texture is not None:
+        data = _with_material(data, mesh.texture, target)
     with atomic_path(target) as temporary:
         Path(temporary).write_bytes(data)
     return target
@@ -90,23 +93,44 @@ def to_glb(mesh: Mesh) -> bytes:
 
 
 def to_obj(mesh: Mesh) -> bytes:
-    """A Wavefront OBJ file; vertex colours (sRGB) follow the positions, as MeshLab and Blender read them."""
+    """A Wavefront OBJ file; vertex colours (sRGB) follow the positions, as MeshLab and Blender read them.
+
+    Vertices that only a texture's cuts doubled are written once, so that the surface is closed in the file too.
+    """
     _not_empty(mesh)
-    columns = [gltf_axes(mesh.vertices)]
-    if mesh.vertex_colours is not None:
-        columns.append(np.clip(mesh.vertex_colours, 0, 1))
+    whole, where = (mesh, np.arange(len(mesh.vertices))) if mesh.uv is None else welded(mesh)
+    columns = [gltf_axes(whole.vertices)]
+    if whole.vertex_colours is not None:
+        columns.append(np.clip(whole.vertex_colours, 0, 1))
     text = io.StringIO()
     text.write("# zero123: +Y up, front +Z\n")
     values = np.concatenate(columns, axis=1)
     np.savetxt(text, values, fmt="v " + " ".join(["%.6f"] * values.shape[1]))
-    np.savetxt(text, gltf_axes(_unit_normals(mesh)), fmt="vn %.4f %.4f %.4f")
-    np.savetxt(text, np.repeat(mesh.faces + 1, 2, axis=1), fmt="f %d//%d %d//%d %d//%d")
+    np.savetxt(text, gltf_axes(_unit_normals(whole)), fmt="vn %.4f %.4f %.4f")
+    corners = where[mesh.faces] + 1
+    if mesh.uv is None:
+        np.savetxt(text, np.repeat(corners, 2, axis=1), fmt="f %d//%d %d//%d %d//%d")
+    else:
+        np.savetxt(text, mesh.uv, fmt="vt %.6f %.6f")
+        numbers = np.stack((corners, mesh.faces + 1, corners), axis=-1).reshape(-1, 9)
+        np.savetxt(text, numbers, fmt="f %d/%d/%d %d/%d/%d %d/%d/%d")
     return text.getvalue().encode("ascii")
 
 
+def _with_material(obj: bytes, texture: NDArray[np.float32], target: Path) -> bytes:
+    """The OBJ with its material, which is written beside it, as is the picture that this names."""
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in target.stem) or "model"
+    material = f"newmtl surface\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {name}.png\n"
+    for beside, data in ((f"{name}.png", _png(texture)), (f"{name}.mtl", material.encode())):
+        with atomic_path(target.with_name(beside)) as temporary:
+            Path(temporary).write_bytes(data)
+    return f"mtllib {name}.mtl\nusemtl surface\n".encode() + obj
+
+
 def to_ply(mesh: Mesh) -> bytes:
-    """A binary little-endian PLY file; vertex colours are 8-bit sRGB."""
+    """A binary little-endian PLY file; vertex colours are 8-bit sRGB, those of a texture brought to the vertices."""
     _not_empty(mesh)
+    mesh = _without_cuts(mesh)
     fields = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
     columns = [*gltf_axes(mesh.vertices).T, *gltf_axes(_unit_normals(mesh)).T]
     if mesh.vertex_colours is not None:
@@ -182,10 +206,23 @@ def _png(texture: NDArray[np.float32]) -> bytes:
     return file.getvalue()
 
 
+def _without_cuts(mesh: Mesh) -> Mesh:
+    """The mesh without a texture and its cuts; colours that it has only there are read at the vertices."""
+    if mesh.uv is None:
+        return mesh
+    if mesh.texture is not None and mesh.vertex_colours is None:
+        mesh = mesh.replace(vertex_colours=read_texture(mesh.texture, mesh.uv))
+    return welded(mesh)[0]
+
+
 def _unit_normals(mesh: Mesh) -> NDArray[np.float32]:
-    """Vertex normals, of length 1 even where the faces around a vertex cancel out: glTF allows no zero normal."""
-    normals = mesh.vertex_normals()
-    return np.where(np.linalg.norm(normals, axis=-1, keepdims=True) > 0, normals, np.array((0, 0, 1), np.float32))
+    """The mesh's own normals or computed ones, of length 1 even where the faces around a vertex cancel out.
+
+    glTF allows no zero normal.
+    """
+    normals = mesh.vertex_normals() if mesh.normals is None else mesh.normals
+    length = np.linalg.norm(normals, axis=-1, keepdims=True)
+    return np.where(length > 0, normals / np.maximum(length, 1e-12), np.array((0, 0, 1), np.float32)).astype(np.float32)
 
 
 def _not_empty(mesh: Mesh) -> None:

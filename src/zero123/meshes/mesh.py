@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles with optional colours per vertex or a texture.
+    """Triangles with optional colours per vertex and a texture, which comes first where there are both.
 
     Attributes:
         vertices: (N, 3) float32, world units, z up.
@@ -64,6 +64,50 @@ class Mesh:
         for k in range(3):
             np.add.at(total, self.faces[:, k], weighted)
         return _unit(total)
+
+    def colours_at(self, face: NDArray[np.int64], barycentric: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Colours of points on faces, sRGB: the texture's, else the vertices', else light grey.
+
+        Args:
+            face: (K,).
+            barycentric: weights of the face's corners, (K, 3).
+
+        Returns:
+            (K, 3), in [0, 1].
+        """
+        corners, weights = self.faces[face], barycentric[..., None]
+        if self.texture is not None and self.uv is not None:
+            return read_texture(self.texture, (self.uv[corners] * weights).sum(axis=1))
+        if self.vertex_colours is not None:
+            return (self.vertex_colours[corners] * weights).sum(axis=1).astype(np.float32)
+        return np.full((len(face), 3), 0.8, np.float32)
+
+
+def welded(mesh: Mesh) -> tuple[Mesh, NDArray[np.int64]]:
+    """The mesh with one vertex for all that lie at exactly the same place, as before it was cut for a texture.
+
+    Returns:
+        The mesh without texture coordinates and texture, and for each old vertex the number of its new one, (N,).
+    """
+    _, first, where = np.unique(mesh.vertices, axis=0, return_index=True, return_inverse=True)
+    where = where.reshape(-1)
+    kept = {
+        name: None if values is None else values[first]
+        for name, values in (("vertex_colours", mesh.vertex_colours), ("normals", mesh.normals))
+    }
+    return Mesh(mesh.vertices[first], where[mesh.faces].astype(np.int64), **kept), where.astype(np.int64)
+
+
+def read_texture(texture: NDArray[np.float32], uv: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Bilinear look-up with wrap-around; (H, W, C) at texture coordinates (K, 2) as in `Mesh`, (K, C)."""
+    height, width = texture.shape[:2]
+    x, y = uv[:, 0] * width - 0.5, (1 - uv[:, 1]) * height - 0.5
+    left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+    fx, fy = (x - left)[:, None].astype(np.float32), (y - top)[:, None].astype(np.float32)
+    left, right, top, bottom = left % width, (left + 1) % width, top % height, (top + 1) % height
+    upper = texture[top, left] * (1 - fx) + texture[top, right] * fx
+    lower = texture[bottom, left] * (1 - fx) + texture[bottom, right] * fx
+    return upper * (1 - fy) + lower * fy
 
 
 def concatenate(meshes: list[Mesh]) -> Mesh:

@@ -1,4 +1,4 @@
-"""A small software rasteriser: which triangle each pixel sees, and pictures of coloured meshes. Needs numpy only."""
+"""A small software rasteriser: which triangle each pixel sees; pictures, depth and normals of meshes."""
 
 from __future__ import annotations
 
@@ -34,10 +34,19 @@ class Fragments:
 
 def rasterise(mesh: Mesh, camera: Camera) -> Fragments:
     """The nearest face at each pixel centre of one camera; faces that reach behind the camera are left out."""
-    height, width = camera.hw
     pixels, depth = camera.project(torch.from_numpy(mesh.vertices).to(camera.world_from_camera))
-    corner = pixels.double().numpy()[mesh.faces]
-    depths = depth.double().numpy()[mesh.faces]
+    return rasterise_flat(pixels.double().numpy()[mesh.faces], depth.double().numpy()[mesh.faces], camera.hw)
+
+
+def rasterise_flat(corner: NDArray[np.float64], depths: NDArray[np.float64], hw: tuple[int, int]) -> Fragments:
+    """The nearest triangle at each pixel centre of a picture.
+
+    Args:
+        corner: (x, y) of the triangles' corners, pixels, (F, 3, 2); either way around.
+        depths: of the corners, (F, 3); triangles with one at 0 or below are left out.
+        hw: height and width of the picture, pixels.
+    """
+    height, width = hw
     seen = Fragments(np.full((height, width), -1), np.zeros((height, width, 3)), np.full((height, width), np.inf))
     low = np.clip(np.ceil(corner.min(axis=1) - 0.5), 0, (width, height)).astype(np.int64)
     high = np.clip(np.floor(corner.max(axis=1) - 0.5) + 1, 0, (width, height)).astype(np.int64)
@@ -82,10 +91,10 @@ def _draw(
 
 
 def draw_picture(mesh: Mesh, camera: Camera, samples: int = 2, shade: float = 0.0) -> NDArray[np.float32]:
-    """A picture of a mesh with vertex colours from one camera.
+    """A picture of a mesh from one camera.
 
     Args:
-        mesh: with vertex colours, or none for light grey.
+        mesh: with a texture or vertex colours, or neither for light grey.
         camera: one camera, `world_from_camera` (4, 4).
         samples: sub-pixels along each side of a pixel.
         shade: 0 shows the colours as they are, 1 darkens surfaces fully as they turn away from the camera.
@@ -97,20 +106,37 @@ def draw_picture(mesh: Mesh, camera: Camera, samples: int = 2, shade: float = 0.
     fine = camera.resized((height * samples, width * samples))
     seen = rasterise(mesh, fine)
     hit = seen.face >= 0
-    triangles, weights = mesh.faces[seen.face[hit]], seen.barycentric[hit][..., None]
-    grey = np.full_like(mesh.vertices, 0.8)
-    colours = grey if mesh.vertex_colours is None else mesh.vertex_colours
-    colour = (colours[triangles] * weights).sum(axis=1)
+    colour = mesh.colours_at(seen.face[hit], seen.barycentric[hit])
     if shade:
         towards = -camera.world_from_camera[:3, 2].double().numpy()
-        normal = (mesh.vertex_normals()[triangles] * weights).sum(axis=1)
-        facing = np.clip(normal @ towards / np.maximum(np.linalg.norm(normal, axis=-1), 1e-9), 0, 1)
+        facing = np.clip(_normals_at(mesh, seen, hit) @ towards, 0, 1)
         colour = colour * (1 - shade + shade * facing[:, None])
     picture = np.zeros((height * samples, width * samples, 4))
     picture[hit] = np.concatenate((colour, np.ones_like(colour[:, :1])), axis=-1)
     mean = picture.reshape(height, samples, width, samples, 4).mean(axis=(1, 3))
     mean[..., :3] /= np.where(mean[..., 3:] > 0, mean[..., 3:], 1)
     return np.clip(mean, 0, 1).transpose(2, 0, 1).astype(np.float32)
+
+
+def draw_depth_and_normals(mesh: Mesh, camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How far each pixel's surface is and where it looks.
+
+    Returns:
+        Depth along the camera's z axis, world units, (H, W), infinite beside the object; unit normals in the camera's
+        axes (x right, y down, z forward), (3, H, W), zero beside the object.
+    """
+    seen = rasterise(mesh, camera)
+    hit = seen.face >= 0
+    normals = np.zeros((*camera.hw, 3))
+    normals[hit] = _normals_at(mesh, seen, hit) @ camera.world_from_camera[:3, :3].double().numpy()
+    return seen.depth.astype(np.float32), normals.transpose(2, 0, 1).astype(np.float32)
+
+
+def _normals_at(mesh: Mesh, seen: Fragments, hit: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Unit normals in the world where the mesh is seen, (K, 3)."""
+    own = mesh.vertex_normals() if mesh.normals is None else mesh.normals
+    normals = (own[mesh.faces[seen.face[hit]]] * seen.barycentric[hit][..., None]).sum(axis=1)
+    return normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
 
 
 def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from zero123.fields.voxels import VoxelField
 from zero123.geometry.camera import Camera
+from zero123.meshes.bake import Photo, bake
+from zero123.meshes.finishing import clean
 from zero123.meshes.mesh import Mesh
-from zero123.meshes.surface import clean, extract_surface
-from zero123.meshes.texture import project_colours
+from zero123.meshes.surface import extract_surface
 from zero123.reconstruction.fit import FitSettings, Progress, fit, gather_rays
 from zero123.reconstruction.hull import Hull, HullSettings, silhouettes, voted_hull
 
@@ -32,8 +35,10 @@ class ReconstructionSettings:
         blur: of the density before the surface is taken, voxels (standard deviation); closes pinholes.
         faces: triangles of the mesh, at most about this many.
         smallest_part: parts below this share of the largest part's volume are dropped.
-        smoothing: rounds of smoothing of the surface.
+        smoothing: rounds of smoothing of the surface, which keeps edges.
         input_colours: weight of the input picture's own colours where it saw the surface squarely, in [0, 1].
+        texture: side of the texture, texels; None for one in which the input picture keeps its sharpness, 0 for
+            colours at the vertices only.
     """
 
     hull: HullSettings = field(default_factory=HullSettings)
@@ -43,8 +48,9 @@ class ReconstructionSettings:
     blur: float = 1.0
     faces: int = 30000
     smallest_part: float = 0.02
-    smoothing: int = 10
+    smoothing: int = 20
     input_colours: float = 1.0
+    texture: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,15 +59,17 @@ class Reconstruction:
 
     Attributes:
         field: density and colour.
-        mesh: closed surface with vertex colours.
+        mesh: closed surface with vertex colours and, unless it was not wanted, a texture.
         hull: what the outlines said.
         weights: trust in each view after the fit, (V,), in [0, 1]; low ones disagree with the rest.
+        view_height: height of the views in which `hull.shifts` are measured, pixels.
     """
 
     field: VoxelField
     mesh: Mesh
     hull: Hull
     weights: Tensor
+    view_height: int
 
 
 def from_views(
@@ -97,14 +105,13 @@ def from_views(
     occupied = _widened(hull.votes > settings.hull.doubt)
     rays = gather_rays(_on_white(small), alpha, confidence, cameras, hull, occupied)
     found, weights = fit(rays, hull, occupied, settings.hull.agreement, settings.fit, progress)
-    mesh = mesh_from_field(found, occupied, settings)
-    mesh = project_colours(mesh, photo, views[0], settings.input_colours)
-    return Reconstruction(found, mesh, hull, weights)
+    mesh = painted(surface_of(found, occupied, settings), found, photo, views, settings)
+    return Reconstruction(found, mesh, hull, weights, cameras.hw[0])
 
 
 @torch.no_grad()
-def mesh_from_field(found: VoxelField, occupied: Tensor, settings: ReconstructionSettings) -> Mesh:
-    """The clean surface of a field with its colours at the vertices.
+def surface_of(found: VoxelField, occupied: Tensor, settings: ReconstructionSettings) -> Mesh:
+    """The clean surface of a field, without colours.
 
     Args:
         found: the field.
@@ -120,26 +127,57 @@ def mesh_from_field(found: VoxelField, occupied: Tensor, settings: Reconstructio
     smooth = gaussian_filter(density.cpu().numpy(), settings.blur, mode="nearest")
     low, high = found.low.cpu().numpy(), found.high.cpu().numpy()
     mesh = extract_surface(smooth, settings.level, low, high)
-    mesh = clean(mesh, settings.faces, settings.smallest_part, settings.smoothing)
-    return mesh.replace(vertex_colours=surface_colours(found, mesh))
+    return clean(mesh, settings.faces, settings.smallest_part, settings.smoothing)
+
+
+def painted(mesh: Mesh, found: VoxelField, photo: Tensor, views: Camera, settings: ReconstructionSettings) -> Mesh:
+    """The mesh with vertex colours and a texture from the field and from the input picture.
+
+    Args:
+        mesh: the field's surface.
+        found: the field.
+        photo: the input picture, straight alpha, (4, H, W).
+        views: all cameras, the photo's first; `hw` the photo's.
+        settings: texture, input_colours.
+    """
+    size = settings.texture
+    if size is None:
+        size = int(min(max(2 ** math.ceil(math.log2(4 * photo.shape[-1])), 512), 2048))
+    cameras = [views[k].resized((photo.shape[-2], photo.shape[-1])) for k in range(len(views.world_from_camera))]
+    over = Photo(photo, cameras[0], settings.input_colours)
+    return bake(mesh, size, lambda points, normals: field_colours(found, points, normals), over, cameras)
 
 
 @torch.no_grad()
-def surface_colours(found: VoxelField, mesh: Mesh, samples: int = 7) -> np.ndarray:
-    """What one sees of the field when one looks straight down at each vertex, (N, 3), in [0, 1].
+def field_colours(
+    found: VoxelField,
+    points: NDArray[np.float32],
+    normals: NDArray[np.float32],
+    samples: int = 7,
+    chunk: int = 65536,
+) -> NDArray[np.float32]:
+    """What one sees of the field when one looks straight down at each point of its surface, (K, 3), in [0, 1].
 
     Light is gathered from 1.5 voxels above the surface to 1.5 below, as the renders of the fit did; reading the
-    colour at the vertex alone would mix in voxels that no ray ever saw.
+    colour at the point alone would mix in voxels that no ray ever saw.
+
+    Args:
+        found: the field.
+        points: (K, 3), world units.
+        normals: unit normals there, (K, 3).
+        samples: along each line of sight.
+        chunk: points at a time.
     """
-    points = torch.from_numpy(mesh.vertices).to(found.low)
-    normals = torch.from_numpy(mesh.vertex_normals()).to(found.low)
     heights = torch.linspace(1.5, -1.5, samples).to(found.low) * found.voxel
-    along = points[:, None] + normals[:, None] * heights[:, None]
-    flat = along.reshape(-1, 3)
-    optical = found.sigma(flat).reshape(-1, samples) * float(heights[0] - heights[1])
-    weights = 1e-4 - torch.expm1(-optical) * torch.exp(optical - optical.cumsum(dim=-1))
-    colour = (weights[..., None] * found.features(flat).reshape(-1, samples, 3)).sum(dim=1)
-    return (colour / weights.sum(dim=-1, keepdim=True)).clamp(0, 1).cpu().numpy().astype(np.float32)
+    colours = []
+    for start in range(0, len(points), chunk):
+        place, out = (torch.from_numpy(v[start : start + chunk]).to(found.low) for v in (points, normals))
+        along = (place[:, None] + out[:, None] * heights[:, None]).reshape(-1, 3)
+        optical = found.sigma(along).reshape(-1, samples) * float(heights[0] - heights[1])
+        weights = 1e-4 - torch.expm1(-optical) * torch.exp(optical - optical.cumsum(dim=-1))
+        colour = (weights[..., None] * found.features(along).reshape(-1, samples, 3)).sum(dim=1)
+        colours.append((colour / weights.sum(dim=-1, keepdim=True)).clamp(0, 1).cpu())
+    return torch.cat(colours).numpy().astype(np.float32)
 
 
 def _check(images: Tensor, camera: Camera) -> None:

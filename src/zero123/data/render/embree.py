@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zero123.data.render.light import Light
 from zero123.geometry.camera import Camera
-from zero123.meshes.mesh import Mesh, linear_to_srgb, srgb_to_linear
+from zero123.meshes.mesh import Mesh, linear_to_srgb, read_texture, srgb_to_linear
 
 _CREASE = float(np.cos(np.radians(35)))
 """Shading is smooth across edges that bend less than this, where the mesh brings no normals."""
@@ -112,7 +112,7 @@ class EmbreeRenderer:
             smooth[mine] = (self._normals[index][own] * weight).sum(1)
             texture, linear = self._textures[index], self._linear[index]
             if texture is not None and part.uv is not None:
-                base[mine] = _sample(texture, (part.uv[vertex] * weight).sum(1))
+                base[mine] = read_texture(texture, (part.uv[vertex] * weight).sum(1))
             else:
                 base[mine] = 0.45 if linear is None else (linear[vertex] * weight).sum(1)
         normals = _towards_viewer(smooth, self._face_normals[face], directions[seen])
@@ -157,15 +157,3 @@ def _towards_viewer(
     normals = np.where(length > 1e-6, smooth / np.maximum(length, 1e-6), flat)
     normals[(normals * directions).sum(1) > 0] *= -1
     return normals
-
-
-def _sample(texture: NDArray[np.float32], uv: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Bilinear look-up with wrap-around, (N, 3)."""
-    height, width = texture.shape[:2]
-    x, y = uv[:, 0] * width - 0.5, (1 - uv[:, 1]) * height - 0.5
-    left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
-    fx, fy = (x - left)[:, None].astype(np.float32), (y - top)[:, None].astype(np.float32)
-    left, right, top, bottom = left % width, (left + 1) % width, top % height, (top + 1) % height
-    upper = texture[top, left] * (1 - fx) + texture[top, right] * fx
-    lower = texture[bottom, left] * (1 - fx) + texture[bottom, right] * fx
-    return upper * (1 - fy) + lower * fy

@@ -1,0 +1,98 @@
+"""What `zero123 reconstruct` is asked to make: the mesh's size and format, and what is written beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zero123.cli.console import say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zero123.geometry.orbit import OrbitPose
+    from zero123.pipeline import Photo
+    from zero123.reconstruction.from_views import Reconstruction, ReconstructionSettings
+
+_KINDS = ("glb", "obj", "ply", "stl")
+_MOVING = ("mp4", "gif", "webp")
+
+
+@dataclass(frozen=True)
+class MeshOptions:
+    """How large the mesh is, in which format, and what lies beside it."""
+
+    faces: Annotated[int, typer.Option(min=100, max=1_000_000, help="Triangles, at most this many.")] = 30_000
+    format: Annotated[
+        str | None, typer.Option(help="glb, obj, ply or stl. [default: as --out ends, else glb]", show_default=False)
+    ] = None
+    texture: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=8192,
+            help="Side of the texture, texels; 0 for colours at the vertices. [default: as sharp as the picture]",
+            show_default=False,
+        ),
+    ] = None
+    turntable: Annotated[str, typer.Option(help="The mesh turning, as mp4, gif or webp.")] = "mp4"
+    depth_normals: Annotated[
+        bool, typer.Option("--depth-normals", help="Also depth and normals of the mesh from all sides.")
+    ] = False
+    export_dataset: Annotated[
+        Path | None,
+        typer.Option(help="Folder for views and cameras, for nerfstudio, COLMAP and gsplat.", show_default=False),
+    ] = None
+
+    def file(self, out: Path | None, picture: Path) -> Path:
+        """Where the mesh goes.
+
+        Raises:
+            ValueError: no such format, or two that differ; in one line.
+        """
+        if self.format is not None and self.format not in _KINDS:
+            raise ValueError(f"--format must be {', '.join(_KINDS)}, got {self.format}")
+        if self.turntable not in _MOVING:
+            raise ValueError(f"--turntable must be {', '.join(_MOVING)}, got {self.turntable}")
+        file = out or Path("out") / picture.stem / f"model.{self.format or 'glb'}"
+        if file.suffix.lower()[1:] not in _KINDS or file.is_dir():
+            raise ValueError(f"{file}: must be a file whose name ends in {', '.join(f'.{kind}' for kind in _KINDS)}")
+        if self.format is not None and file.suffix.lower() != f".{self.format}":
+            raise ValueError(f"{file}: ends in another format than --format {self.format}")
+        return file
+
+    def settings(self, given: ReconstructionSettings) -> ReconstructionSettings:
+        """The settings of a reconstruction with these."""
+        from dataclasses import replace
+
+        return replace(given, faces=self.faces, texture=self.texture)
+
+    def write(
+        self, file: Path, found: Reconstruction, images: Tensor, poses: OrbitPose, photo: Photo, halo: float
+    ) -> Path:
+        """Mesh, turntable, views and what else is wanted; says what else, and returns the turntable."""
+        import torch
+
+        from zero123.geometry.camera import Camera
+        from zero123.images import io
+        from zero123.images.alpha import composite
+        from zero123.images.sheets import contact_sheet, save_video
+        from zero123.meshes.export import export_mesh
+        from zero123.reconstruction.results import export_dataset, write_depth_and_normals
+        from zero123.reconstruction.turntable import render_turntable
+
+        export_mesh(found.mesh, file)
+        turning = file.parent / f"turntable.{self.turntable}"
+        save_video(turning, composite(render_turntable(found.mesh), torch.ones(3)), 12)
+        io.save(file.parent / "reconstruction-views.png", contact_sheet(images, 7))
+        if self.depth_normals:
+            write_depth_and_normals(file.parent / "sides", found.mesh)
+            say(f"depth and normals from all sides in {file.parent / 'sides'}")
+        if self.export_dataset is not None:
+            camera = Camera.from_orbit(poses, hw=(images.shape[-2], images.shape[-1]))
+            export_dataset(self.export_dataset, found, images, camera, photo.rgba, halo)
+            say(f"views and cameras in {self.export_dataset}: transforms.json, sparse/0")
+        return turning

@@ -1,0 +1,159 @@
+"""A texture from what is known of the surface: a field everywhere, a photo where it saw, guesses where nothing did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zero123.geometry.camera import Camera
+from zero123.meshes.atlas import texels_of, textured, unwrap
+from zero123.meshes.mesh import Mesh
+from zero123.meshes.texture import Sight
+
+Paint = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
+"""Colours, (K, 3), sRGB in [0, 1], of points and unit normals, (K, 3) each."""
+
+
+_SURE = 0.2
+"""Cosine from which on a view of a surface is as good as any."""
+
+_HOLD = 10.0
+"""How much more than one edge the field's own colours weigh where something is filled in beside them."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture that is believed more than the field.
+
+    Attributes:
+        picture: straight alpha, (4, H, W), in [0, 1].
+        camera: one camera of that size.
+        strength: its weight where it looks squarely at the surface, in [0, 1].
+        reach: how far its difference from the field is carried over the seam, world units.
+    """
+
+    picture: Tensor
+    camera: Camera
+    strength: float = 1.0
+    reach: float = 0.1
+
+
+def bake(mesh: Mesh, size: int, paint: Paint, photo: Photo | None = None, cameras: Sequence[Camera] = ()) -> Mesh:
+    """The mesh with vertex colours, texture coordinates and a texture.
+
+    What no camera saw is filled in from its surroundings. Where the photo ends, its difference from the field fades
+    out over the surface, so that no seam is left (the membrane of Perez et al., 2003, "Poisson image editing",
+    screened, on a mesh instead of a plane).
+
+    Args:
+        mesh: without texture.
+        size: side of the texture, texels; below 16 for vertex colours only.
+        paint: what the field says.
+        photo: what is painted over it; None for nothing.
+        cameras: of the views that the field was fitted to, one each; none to believe the field everywhere.
+
+    Raises:
+        ValueError: the photo's shape does not fit its camera.
+    """
+    normals = mesh.vertex_normals()
+    known = paint(mesh.vertices, normals)
+    layers = _layers(mesh, normals, known, photo, cameras)
+    colours = _mixed(known, layers, mesh.vertices, normals, photo)
+    mesh = mesh.replace(vertex_colours=colours.astype(np.float32), normals=normals)
+    if size < 16:
+        return mesh
+    flat, origin = unwrap(mesh, size)
+    texels = texels_of(flat, size)
+    points = texels.interpolated(flat, flat.vertices).astype(np.float32)
+    smooth = texels.interpolated(flat, normals[origin])
+    smooth = (smooth / np.maximum(np.linalg.norm(smooth, axis=-1, keepdims=True), 1e-9)).astype(np.float32)
+    near = _Layers(texels.interpolated(flat, layers.values[origin]), layers.sight)
+    return textured(flat, texels, _mixed(paint(points, smooth), near, points, smooth, photo))
+
+
+def spread(
+    mesh: Mesh, values: NDArray[np.floating], weights: NDArray[np.floating], reach: float
+) -> NDArray[np.float64]:
+    """Values carried over the surface from where they are known, as smoothly as it goes.
+
+    The minimum of `weights |x - values|^2`, the squared differences along all edges, and a pull towards nothing.
+
+    Args:
+        mesh: N vertices.
+        values: at the vertices, (N, C); of no account where the weight is 0.
+        weights: (N,), at least 0; 1 for as strong a hold as one edge has.
+        reach: world units over which values fade to 1/e of themselves where none are known; infinite to fill with them
+            without fading, and parts of the mesh on which nothing is known with their mean.
+
+    Returns:
+        (N, C).
+    """
+    from scipy.sparse import coo_matrix, diags
+    from scipy.sparse.linalg import splu
+
+    count, weights = len(mesh.vertices), np.asarray(weights, np.float64)
+    a, b, c = mesh.faces.T
+    starts, ends = np.concatenate((a, b, c, b, c, a)), np.concatenate((b, c, a, a, b, c))
+    links = coo_matrix((np.ones(len(starts)), (starts, ends)), shape=(count, count)).tocsr()
+    links.data[:] = 1.0
+    length = float(np.linalg.norm(mesh.vertices[starts] - mesh.vertices[ends], axis=1).mean())
+    # On even triangles, six edges to a vertex, the edges' part is 3/2 of the squared gradient times the squared length.
+    pull = max(1.5 * (length / reach) ** 2, 1e-9)
+    mean = np.zeros(values.shape[1])
+    if np.isinf(reach) and weights.sum() > 0:
+        mean = (values * weights[:, None]).sum(axis=0) / weights.sum()
+    degree = np.asarray(links.sum(axis=1))[:, 0] if links.ndim == 2 else links.sum(axis=1)
+    system = (diags(degree + weights + pull) - links).tocsc()
+    return splu(system).solve((values - mean) * weights[:, None]) + mean
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """What is mixed into the field's colour at some points.
+
+    Attributes:
+        values: trust in the field, what is filled in, the photo's difference from both; (K, 7).
+        sight: of the photo; None without one.
+    """
+
+    values: NDArray[np.float64]
+    sight: Sight | None
+
+
+def _layers(
+    mesh: Mesh, normals: NDArray[np.float32], known: NDArray[np.float32], photo: Photo | None, cameras: Sequence[Camera]
+) -> _Layers:
+    """The layers at the vertices."""
+    trust, fill = np.ones(len(known)), np.asarray(known, np.float64)
+    if cameras:
+        squarely = np.max([Sight(mesh, camera).squarely(mesh.vertices, normals) for camera in cameras], axis=0)
+        trust = np.clip(squarely / _SURE, 0, 1)
+        fill = spread(mesh, known, _HOLD * trust, np.inf)
+    shift, sight = np.zeros_like(fill), None
+    if photo is not None:
+        sight = Sight(mesh, photo.camera)
+        colour, belief = sight.read(photo.picture, mesh.vertices, normals)
+        base = trust[:, None] * known + (1 - trust[:, None]) * fill
+        shift = photo.strength * spread(mesh, colour - base, belief, photo.reach)
+    return _Layers(np.concatenate((trust[:, None], fill, shift), axis=1), sight)
+
+
+def _mixed(
+    field: NDArray[np.float32],
+    layers: _Layers,
+    points: NDArray[np.float32],
+    normals: NDArray[np.float32],
+    photo: Photo | None,
+) -> NDArray[np.float64]:
+    """Colours in [0, 1], (K, 3)."""
+    trust, fill, shift = layers.values[:, :1], layers.values[:, 1:4], layers.values[:, 4:]
+    colours = trust * field + (1 - trust) * fill + shift
+    if photo is not None and layers.sight is not None:
+        seen, belief = layers.sight.read(photo.picture, points, normals)
+        weight = photo.strength * belief[:, None]
+        colours = (1 - weight) * colours + weight * seen
+    return np.clip(colours, 0, 1)
