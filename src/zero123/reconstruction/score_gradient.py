@@ -1,0 +1,63 @@
+"""How a denoiser would change a render: the gradient of SJC and SDS, one function with a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zero123.diffusion.denoiser import Denoiser, per_image
+
+Weight = Callable[[Tensor], Tensor]
+"""Noise levels (B,) to factors of the gradient (B,)."""
+
+
+def sjc_weight(sigma: Tensor) -> Tensor:
+    """1 at every level: Equation 8 of SJC (Wang et al., 2022, arXiv:2212.00774) as its code has it."""
+    return torch.ones_like(sigma)
+
+
+def sds_weight(sigma: Tensor) -> Tensor:
+    """1 - alpha_bar = sigma^2 / (1 + sigma^2): w(t) of DreamFusion's SDS as the field's code has it.
+
+    Equation 3 of Poole et al., 2022 (arXiv:2209.14988); DreamFusion itself only says that w depends on the step.
+    """
+    return sigma**2 / (1 + sigma**2)
+
+
+@torch.no_grad()
+def score_gradient(
+    denoiser: Denoiser,
+    render: Tensor,
+    sigma: Tensor,
+    condition: Any,
+    noise: Tensor,
+    weight: Weight = sjc_weight,
+    reduce_variance: bool = True,
+) -> Tensor:
+    """Gradient with respect to a render, to go down along: `weight * (predicted noise - noise)`.
+
+    Perturb-and-average scoring (Algorithm 1 of SJC, arXiv:2212.00774): the score at a render is the mean over noise
+    of what the denoiser would change about the noised render, `(D(render + sigma noise) - render) / sigma`. Nothing
+    flows back through the denoiser.
+
+    Args:
+        denoiser: guided, if guidance is wanted.
+        render: (B, C, h, w), latents or whatever the denoiser works on.
+        sigma: noise level, () or (B,).
+        condition: what the render should show.
+        noise: standard normal, (B, C, h, w).
+        weight: of noise levels.
+        reduce_variance: measure the change from the render; else from the noised render, which has the same mean over
+            noise, since that averages to 0, and more variance where noise is stronger than the pictures' own spread.
+
+    Returns:
+        (B, C, h, w), in the type of the render.
+    """
+    level = per_image(sigma, render)
+    noised = render + level * noise
+    clean = denoiser(noised, sigma, condition)
+    change = (clean - (render if reduce_variance else noised)) / level
+    return -per_image(weight(sigma), render) * change
