@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from zero123.fields.voxels import VoxelField
+
+class Field(Protocol):
+    """What rays can walk through.
+
+    Attributes:
+        low, high: corners of its box, (3,) each, world units, x y z.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def sigma(self, points: Tensor, /) -> Tensor:
+        """Density at world points, (P, 3) -> (P,), per world unit, at least 0."""
+        ...
+
+    def features(self, points: Tensor, /) -> Tensor:
+        """Colour at world points, (P, 3) -> (P, C)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -84,7 +102,7 @@ def composite(optical: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def render(
-    field: VoxelField,
+    field: Field,
     origins: Tensor,
     directions: Tensor,
     background: Tensor,
@@ -130,7 +148,7 @@ def render(
 
 @torch.no_grad()
 def render_picture(
-    field: VoxelField,
+    field: Field,
     origins: Tensor,
     directions: Tensor,
     background: Tensor,

@@ -177,7 +177,8 @@ class ScoreFit:
 
     def losses(self) -> dict[str, Tensor]:
         """The terms of one step, each to be added up and gone down along."""
-        settings, terms = self.settings, {}
+        settings = self.settings
+        terms: dict[str, Tensor] = {}
         if settings.input_weight:
             terms |= self._input_losses()
         pose = self.random_pose()
