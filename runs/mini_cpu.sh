@@ -2,8 +2,9 @@
 # How `mini` is made on two CPU cores: render, fit the codec, train in two processes, score. Resumes where it was stopped.
 #   CORPUS   folder of mesh files, in sub-folders textured/, flat/ and test/; without it, procedural objects alone
 #   WORK     where everything goes (default: work)
+#   COMPILE  1 to compile the networks first, which takes minutes and a C++ compiler, and is 1.4 times faster
 #   OBJECTS  procedural objects; CODEC_STEPS, GEOMETRY_STEPS, GEOMETRY_DECAY, STEPS, DECAY  how long to train
-# What it reached is in docs/experiments.md: 17.3 dB on textured and 17.8 dB on flat test objects after 1.6 hours.
+# What it reached is in docs/experiments.md, section 4.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${WORK:-work}
@@ -31,8 +32,9 @@ train() {
         --cache "$work/cache" --targets 4 "$@"
 }
 train "$work/geometry" --codec "$work/codec/vae" --steps "${GEOMETRY_STEPS:-20000}" --decay "${GEOMETRY_DECAY:-2000}" \
-    --set objective.diffusion_weight=0 --set sample_every=0
-train "$work/run" --finetune-from "$work/geometry/model" --steps "${STEPS:-20000}" --decay "${DECAY:-4000}"
+    --set objective.diffusion_weight=0 --set sample_every=0 ${COMPILE:+--set compile=true}
+train "$work/run" --finetune-from "$work/geometry/model" --steps "${STEPS:-20000}" --decay "${DECAY:-4000}" \
+    ${COMPILE:+--set compile=true}
 if [ -n "${CORPUS:-}" ]; then
     OMP_NUM_THREADS=2 $zero123 evaluate "$work/views/test" -o "$work/scores" --model "$work/run/model"
 fi

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from zero123.images import io
 from zero123.images.io import PictureError
 from zero123.models.pretrained import save_model
 from zero123.models.running import picture_bytes, view_bytes, weights_bytes
+from zero123.models.view_model import ViewModelSettings
 from zero123.pipeline import NovelViews, relative_moves
 
 MOVES = relative_moves([0.0, 30.0, 60.0, 90.0, 180.0, -90.0, -60.0, -30.0], [10.0], [0.0])
@@ -119,9 +121,21 @@ def test_steps_and_scale_left_open_are_the_models():
     assert torch.equal(whole, asked)
 
 
+def test_views_end_where_the_volume_does():
+    model = tiny_view_model()
+    faint = NovelViews(model)(photo(), MOVES[:2], SamplingSettings(steps=1))
+    model.settings = replace(model.settings, outline=0.9)
+    with torch.no_grad():
+        model.feature_volume.network.conv_out.bias.fill_(-10.0)  # of a density so low that light passes everywhere
+        assert bool((NovelViews(model)(photo(), MOVES[:2], SamplingSettings(steps=1)) == 1).all())
+    assert not bool((faint == 1).all())
+    with pytest.raises(ValueError, match="outline must be from 0 to 1, and 0 without a volume"):
+        ViewModelSettings(outline=0.5)
+
+
 def test_the_source_is_where_the_networks_read_it():
     source = views().source(photo())
-    read = views().model.look(photo().on_white[None]).estimate
+    read = views().model.place_reader(photo().on_white[None])
     torch.testing.assert_close((source.elevation, source.radius), (read.elevation.detach(), read.radius.detach()))
     assert float(source.azimuth) == 0 and float(source.radius) == pytest.approx(RADIUS, rel=0.5)
     assert torch.equal(draw(source=source), draw())

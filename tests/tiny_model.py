@@ -9,7 +9,8 @@ from zero123.models.autoencoder import Autoencoder
 from zero123.models.feature_volume import FeatureVolume
 from zero123.models.image_encoder import ImageEncoder
 from zero123.models.patch_codec import PatchCodec
-from zero123.models.pose_conditioning import ElevationHead, PoseConditioning
+from zero123.models.place_reader import PlaceReader
+from zero123.models.pose_conditioning import PoseConditioning
 from zero123.models.view_model import ViewModel, ViewModelSettings
 
 SIZE, LATENT, WIDTH = 32, 8, 16
@@ -40,7 +41,7 @@ def tiny_volume_network(side=16, depth=6, features=3):
     return UNet2DConditionModel(
         sample_size=side,
         in_channels=12,
-        out_channels=depth * (4 + features) + 2,
+        out_channels=depth * (4 + features),
         block_out_channels=(8, 16),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -49,7 +50,7 @@ def tiny_volume_network(side=16, depth=6, features=3):
         cross_attention_dim=WIDTH,
         attention_head_dim=2,
         class_embed_type="projection",
-        projection_class_embeddings_input_dim=5,
+        projection_class_embeddings_input_dim=4,
     )
 
 
@@ -100,7 +101,7 @@ def tiny_view_model(seed=0, volume=True):
         Autoencoder(tiny_codec(seed), settings.latent_scale, settings.scale_condition),
         ImageEncoder(CLIPVisionModelWithProjection(vision), settings.tokens),
         PoseConditioning(WIDTH, absolute=True),
-        None if volume else ElevationHead(WIDTH),
+        PlaceReader(SIZE, (8, 16)),
         settings,
         feature_volume=behind,
     ).eval()

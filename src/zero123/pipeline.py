@@ -21,6 +21,7 @@ from zero123.images.matting import Matte, Method, foreground
 from zero123.images.spread import Samples
 from zero123.machine import fast_dtype, free_memory, make_sure_it_compiles, usable_device
 from zero123.models.condition import Look
+from zero123.models.feature_volume import outlined
 from zero123.models.int8 import place_int8
 from zero123.models.joint_attention import joined_views
 from zero123.models.running import Batches, batches, decoding_in_tiles, suit, weights_bytes
@@ -82,7 +83,7 @@ class NovelViews:
         self.offload = offload
         self.limit = None if max_memory is None else int(max_memory * 1e9)
         if offload:  # all but the three large networks
-            for part in (model.pose_conditioning, model.elevation_head, model.feature_volume):
+            for part in (model.pose_conditioning, model.place_reader, model.feature_volume):
                 if part is not None:
                     part.to(self.device)
         self._batches(guided=True)  # a limit too low is refused before any work
@@ -186,8 +187,9 @@ class NovelViews:
         model = self.model
         with self._at_work(model.image_encoder, model.autoencoder):
             look = model.look(self._pixels(photo), source)
-        latents = self._latents(look, relative, settings, progress)
-        return self._decoded(latents)
+        latents, opacity = self._latents(look, relative, settings, progress)
+        images, level = self._decoded(latents), model.settings.outline
+        return outlined(images, opacity, level) if opacity is not None and level else images
 
     def samples(
         self, photo: Photo, relative: RelativePose, settings: SamplingSettings, source: OrbitPose | None = None
@@ -201,8 +203,8 @@ class NovelViews:
         relative: RelativePose,
         settings: SamplingSettings,
         progress: Progress | None,
-    ) -> Tensor:
-        """Latents of the views, (V, C, h, w), drawn in batches that fit."""
+    ) -> tuple[Tensor, Tensor | None]:
+        """Latents of the views, (V, C, h, w), drawn in batches that fit; and what their volume stops, (V, 1, R, R)."""
         model, own = self.model, self.model.settings
         scale = own.scale if settings.scale is None else settings.scale
         sigmas = model.schedule.sampling_sigmas(settings.steps or own.steps, settings.spacing or own.spacing)
@@ -213,17 +215,18 @@ class NovelViews:
         batch = min(settings.batch or self._batches(scale != 1).views, len(seeds))
         starts = range(0, len(seeds), batch)
         total = (len(sigmas) - 1) * len(starts)
-        drawn = []
+        drawn, stopped = [], []
         with self._at_work(model.unet):
             for index, first in enumerate(starts):
                 part = slice(first, first + batch)
-                condition = model.join(look, relative[part])
+                condition, seen = model.join_projected(look, relative[part])
+                stopped += [] if seen is None else [seen.opacity.cpu()]
                 pair = Pair(condition, condition.without_image())
                 start = torch.zeros(len(condition), *model.latent_shape, device=self.device)
                 report = None if progress is None else _reporter(progress, index * (len(sigmas) - 1), total)
                 with joined_views(model, len(condition) if joint else 1):
                     drawn.append(draw(model, pair, sigmas, start, seeds[part], settings, scale, report))
-        return torch.cat(drawn)
+        return torch.cat(drawn), torch.cat(stopped) if stopped else None
 
     def _decoded(self, latents: Tensor) -> Tensor:
         """Pictures (V, 3, S, S) in [0, 1], float32, on the CPU, a few at a time: the decoder takes the most memory."""

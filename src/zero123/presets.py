@@ -141,7 +141,7 @@ MINI_EDITIONS = {
 }
 """Small models by their preset.
 
-`mini` has 26.1 million parameters; the larger 22.7, 45 MB in float16, and 33 GFLOP of training a pair (four targets an
+`mini` has 26.7 million parameters; the larger 23.4, 47 MB in float16, and 33 GFLOP of training a pair (four targets an
 input). Its latents hold 256² pictures of held-out objects at 30.1 dB on the object (textured; flat 31.2) before the
 decoder has learned anything; 24 channels would hold 28.6, 48 channels 33.1.
 """
@@ -162,6 +162,7 @@ def mini_model(codec: PatchCodec, edition: str = "mini") -> ViewModel:
     from zero123.models.autoencoder import Autoencoder
     from zero123.models.feature_volume import FeatureVolume
     from zero123.models.image_encoder import ImageEncoder
+    from zero123.models.place_reader import PlaceReader
     from zero123.models.pose_conditioning import PoseConditioning
     from zero123.models.view_model import ViewModel, ViewModelSettings
 
@@ -172,12 +173,13 @@ def mini_model(codec: PatchCodec, edition: str = "mini") -> ViewModel:
         tokens="grid",
         rays=True,
         volume_depth=sizes.volume_depth,
+        outline=0.3,
         null_projected=False,
         latent_scale=1.0,
         scale_condition=True,
         foreground_fraction=0.6,
         scale=1.5,
-        steps=2,
+        steps=1,
         name=sizes.name,
         licence="Apache-2.0; see ATTRIBUTION.md for the objects it learned from",
     )
@@ -199,17 +201,15 @@ def mini_model(codec: PatchCodec, edition: str = "mini") -> ViewModel:
         Autoencoder(codec.requires_grad_(False), settings.latent_scale, settings.scale_condition),
         encoder,
         PoseConditioning(sizes.width, absolute=True),
-        None,
+        PlaceReader(),
         settings,
         feature_volume=volume,
     )
 
 
 def _mini_volume(sizes: MiniEdition, side: int, shrink: int, features: int = 8) -> UNet2DConditionModel:
-    """The network from `shrink` x `shrink` pixels each to cells of density, colour and `features`, and votes."""
-    return _network(
-        sizes, side, 3 * shrink**2, sizes.volume_depth * (4 + features) + 2, sizes.volume_channels, labels=5
-    )
+    """The network from `shrink` x `shrink` pixels each to cells of density, colour and `features`."""
+    return _network(sizes, side, 3 * shrink**2, sizes.volume_depth * (4 + features), sizes.volume_channels, labels=4)
 
 
 def _mini_unet(sizes: MiniEdition, side: int, given: int, latent: int) -> UNet2DConditionModel:

@@ -8,7 +8,7 @@ import torch
 from tiny_model import SIZE, WIDTH, blobs, tiny_volume_network
 from zero123.geometry.camera import FIELD_OF_VIEW, Camera
 from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
-from zero123.models.feature_volume import FeatureVolume, Volume, known_place
+from zero123.models.feature_volume import FeatureVolume, Volume, outlined, place_numbers
 from zero123.models.frustum import HALF_DEPTH, gathered, target_samples
 
 SOURCE = OrbitPose.from_degrees([0.0], [20.0], [1.8])
@@ -37,7 +37,7 @@ def ball(radius, side=48, depth=48, density=100.0):
     values[..., 0] = density * ((radius - cells(side, depth).norm(dim=-1)) / edge + 0.5).clamp(0, 1)
     values[..., 1] = 1.0
     volume = network(side, depth)
-    return volume, Volume(values, volume._own_depth(values), torch.ones(1, 3, 96, 96), SOURCE)
+    return volume, Volume(values, volume._own_depth(values), torch.ones(1, 3, 96, 96))
 
 
 def test_samples_lie_on_the_rays_of_the_target_camera():
@@ -120,7 +120,7 @@ def test_the_input_shows_its_own_view_and_not_the_back():
 def test_an_unmoved_camera_sees_the_input_pixel_for_pixel():
     volume, behind = ball(0.5)
     photo = blobs(1, 96)
-    behind = Volume(behind.values, behind.depth, photo, SOURCE)
+    behind = Volume(behind.values, behind.depth, photo)
     with torch.no_grad():
         seen = volume.eval().look(behind, SOURCE, RelativePose.from_degrees([0.0], [0.0]))
     inside = torch.nn.functional.interpolate(seen.opacity, scale_factor=2.0, mode="bilinear")[0, 0] > 0.9999
@@ -140,10 +140,11 @@ def test_views_of_several_photos_are_those_of_each_alone():
     volume = network().eval()
     photo, tokens, sources = blobs(2), torch.randn(2, 16, WIDTH), OrbitPose(*torch.rand(3, 4).add(1).unbind())
     with torch.no_grad():
-        both = volume.look(volume(photo, tokens), sources, MOVES)
+        both = volume.look(volume(photo, tokens, sources[::2]), sources, MOVES)
         for k in range(2):
             two = slice(2 * k, 2 * k + 2)
-            one = volume.look(volume(photo[k : k + 1], tokens[k : k + 1]), sources[two], MOVES[two])
+            alone = volume(photo[k : k + 1], tokens[k : k + 1], sources[2 * k : 2 * k + 1])
+            one = volume.look(alone, sources[two], MOVES[two])
             for name, value in vars(one).items():
                 torch.testing.assert_close(getattr(both, name)[two], value, atol=1e-4, rtol=1e-3)
 
@@ -161,7 +162,7 @@ def test_it_learns_an_outline_from_pictures_of_it():
     optimiser = torch.optim.Adam(volume.parameters(), 5e-3)
     losses = []
     for _ in range(60):
-        loss = (volume.look(volume(photo, tokens), SOURCES, MOVES).opacity - truth).square().mean()
+        loss = (volume.look(volume(photo, tokens, SOURCE), SOURCES, MOVES).opacity - truth).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -169,14 +170,24 @@ def test_it_learns_an_outline_from_pictures_of_it():
     assert losses[-1] < 0.3 * losses[0]
 
 
-def test_what_is_told_changes_the_volume_and_what_is_not_known_is_not_told():
+def test_what_is_told_of_the_place_changes_the_volume():
     volume = network().eval()
     photo, tokens = blobs(2), torch.randn(2, 16, WIDTH)
-    one = OrbitPose(torch.zeros(2), torch.tensor([0.3, torch.nan]), torch.tensor([1.7, 1.7]))
+    places = [OrbitPose(torch.zeros(2), torch.tensor([0.3, high]), torch.tensor([1.7, 1.7])) for high in (0.3, 1.0)]
     with torch.no_grad():
-        without, half = volume(photo, tokens), volume(photo, tokens, one)
-    assert (without.values[0] - half.values[0]).abs().max() > 1e-3
-    torch.testing.assert_close(without.values[1], half.values[1])
-    numbers = known_place(one)
-    torch.testing.assert_close(numbers[0], torch.tensor([1.0, 0.3, math.sin(0.3), math.cos(0.3), 1.7 - RADIUS]))
-    assert not numbers[1].any()
+        one, other = (volume(photo, tokens, place).values for place in places)
+    torch.testing.assert_close(one[0], other[0])
+    assert (one[1] - other[1]).abs().max() > 1e-3
+    numbers = place_numbers(places[0])[0]
+    torch.testing.assert_close(numbers, torch.tensor([0.3, math.sin(0.3), math.cos(0.3), 1.7 - RADIUS]))
+
+
+def test_pictures_are_white_where_light_passes_and_stay_where_it_is_stopped():
+    images = torch.rand(2, 3, 32, 32)
+    opacity = torch.zeros(2, 1, 16, 16)
+    opacity[0, :, :, 8:] = 1
+    opacity[1] = 0.3
+    shown = outlined(images, opacity, 0.3)
+    torch.testing.assert_close(shown[0, :, :, 20:], images[0, :, :, 20:])
+    assert torch.equal(shown[0, :, :, :12], torch.ones(3, 32, 12))
+    torch.testing.assert_close(shown[1], 1 - (1 - images[1]) / 2)

@@ -241,13 +241,7 @@ def gradients(trained, compute_loss):
 
 def test_loss_and_gradients_of_training_are_the_originals(model, trained):
     theirs, rows, objective = golden("train_loss"), [0, 3], Objective(model, ObjectiveSettings())
-    draws = Draws(
-        theirs["t"],
-        theirs["noise"],
-        objective.drop_mask(DROPOUT[rows]),
-        torch.zeros(2),
-        torch.ones(2, dtype=torch.bool),
-    )
+    draws = Draws(theirs["t"], theirs["noise"], objective.drop_mask(DROPOUT[rows]), torch.zeros(2))
     loss, norms, first = gradients(trained, lambda: objective(training_batch(rows), draws)[0])
     agree("train_loss", "loss", loss, theirs["loss"], 1e-5, relative=True)
     total = torch.stack(list(norms.values())).norm()

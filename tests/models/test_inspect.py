@@ -167,7 +167,7 @@ def test_a_model_folder_is_described_by_its_own_words(tmp_path):
     save_model(model, tmp_path / "m", torch.float16)
     report = inspect(tmp_path / "m")
     assert (report.layout, report.name, report.licence, report.step) == ("model folder", "tiny", "none", None)
-    assert names(report.parts) == [*NETWORKS, "feature_volume"]
+    assert names(report.parts) == [*NETWORKS, "place_reader", "feature_volume"]
     assert sum(part.parameters for part in report.parts) == sum(t.numel() for t in model.state_dict().values())
     assert {part.dtypes for part in report.parts} == {("float16",)}
     assert report.loads and report.bytes == sum(p.stat().st_size for p in (tmp_path / "m").rglob("*") if p.is_file())

@@ -167,6 +167,7 @@ BROKEN = {
     "vae/config.json: no such file": lambda f: shutil.rmtree(f / "vae"),
     "image_encoder: no such folder": lambda f: shutil.rmtree(f / "image_encoder"),
     "feature_volume: no such folder": lambda f: shutil.rmtree(f / "feature_volume"),
+    "place_reader: no such folder": lambda f: shutil.rmtree(f / "place_reader"),
     "model_index.json: no such file": lambda f: (f / "model_index.json").unlink(),
     "model_index.json: is not valid JSON": lambda f: (f / "model_index.json").write_text("{"),
     "has no settings": lambda f: (f / "model_index.json").write_text("{}"),

@@ -10,12 +10,11 @@ from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import save_file
 
 from deterministic import GOLDEN, agree, disc_image, normal, tiny_state
-from tiny_model import WIDTH, blobs, tiny_view_model
+from tiny_model import blobs, tiny_view_model
 from zero123.diffusion.guidance import Guided, Pair
 from zero123.diffusion.samplers import ancestral, euler, exploding, preserving
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.models.patch_codec import PatchCodec
-from zero123.models.pose_conditioning import ElevationHead
 from zero123.models.pretrained import load_model
 from zero123.models.view_model import Condition, ViewModel, ViewModelSettings
 
@@ -212,21 +211,21 @@ def test_photos_of_another_size_or_number_are_refused_in_one_line():
 def test_parts_that_do_not_go_together_are_refused():
     good = tiny_view_model()
     parts = good.unet, good.autoencoder, good.image_encoder, good.pose_conditioning
-    with pytest.raises(ValueError, match="elevation_head must be given"):
+    with pytest.raises(ValueError, match="place_reader must be given"):
         ViewModel(*parts, None, good.settings)
     with pytest.raises(ValueError, match="volume_depth must be the feature_volume's, or 0 for none, got 6"):
-        ViewModel(*parts, ElevationHead(WIDTH), good.settings)
+        ViewModel(*parts, good.place_reader, good.settings)
     with pytest.raises(ValueError, match="unet must take 22 channels, takes 62"):
-        ViewModel(*parts, ElevationHead(WIDTH), replace(good.settings, volume_depth=0))
+        ViewModel(*parts, good.place_reader, replace(good.settings, volume_depth=0))
     with pytest.raises(ValueError, match="unet must take 56 channels, takes 62"):
         without_rays = replace(good.settings, rays=False)
-        ViewModel(*parts, None, without_rays, feature_volume=good.feature_volume)
+        ViewModel(*parts, good.place_reader, without_rays, feature_volume=good.feature_volume)
     with pytest.raises(ValueError, match="feature_volume must be of 64 pixels and 32 cells a side, is of 32 and 16"):
         large = replace(good.settings, image_size=64)
-        ViewModel(*parts, None, large, feature_volume=good.feature_volume)
+        ViewModel(*parts, good.place_reader, large, feature_volume=good.feature_volume)
     with pytest.raises(ValueError, match="tokens must have one width"):
         narrow = *parts[:3], type(parts[3])(24, True)
-        ViewModel(*narrow, None, good.settings, feature_volume=good.feature_volume)
+        ViewModel(*narrow, good.place_reader, good.settings, feature_volume=good.feature_volume)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_every_edition_has_settings_of_training():
 
 
 @pytest.mark.parametrize(
-    ("edition", "millions", "latent"), [("mini", 26.1, (48, 16, 16)), ("mini-large", 22.7, (32, 32, 32))]
+    ("edition", "millions", "latent"), [("mini", 26.7, (48, 16, 16)), ("mini-large", 23.4, (32, 32, 32))]
 )
 def test_every_edition_is_as_large_as_is_said(edition, millions, latent):
     model = mini_model(mini_codec(edition), edition)

@@ -39,13 +39,7 @@ def pairs(model, index):
 
 
 def draws(objective, index):
-    return Draws(
-        STEPS,
-        normal(f"tiny_eps_{index}", (4, 4, 8, 8)),
-        objective.drop_mask(DROPOUT),
-        torch.zeros(4),
-        torch.ones(4, dtype=torch.bool),
-    )
+    return Draws(STEPS, normal(f"tiny_eps_{index}", (4, 4, 8, 8)), objective.drop_mask(DROPOUT), torch.zeros(4))
 
 
 def start(folder):

@@ -34,7 +34,7 @@ def test_the_original_trains_the_unet_and_the_pose_and_averages_the_unet():
 def test_mini_trains_its_image_encoder_too():
     model = tiny_view_model()
     prepare(model, MINI_TRAINING)
-    assert _trained(model) == {"unet", "pose_conditioning", "image_encoder", "feature_volume"}
+    assert _trained(model) == {"unet", "pose_conditioning", "image_encoder", "place_reader", "feature_volume"}
     assert averaged_names(model, MINI_TRAINING) == {n for n, p in model.named_parameters() if p.requires_grad}
 
 

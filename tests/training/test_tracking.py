@@ -32,7 +32,7 @@ def _train(folder, **changes):
 
 def test_a_line_holds_all_there_is_to_know(tmp_path):
     lines = _train(tmp_path, validate_every=3)
-    expected = {"step", "seconds", "lr", "diffusion", "elevation_rms", "gradient", "skipped"}
+    expected = {"step", "seconds", "lr", "diffusion", "elevation", "radius", "gradient", "skipped"}
     expected |= {"pairs_per_second", "share_of_peak", "memory_gb"}
     assert [line["step"] for line in lines] == [2, 3, 4, 6]
     assert lines[0].keys() == expected and lines[1].keys() == {"step", "seconds", "validation"}

@@ -67,7 +67,7 @@ def test_the_loss_falls_on_two_objects(overfitted):
 
 def test_reading_the_elevation_is_learned(overfitted):
     folder, *_ = overfitted
-    errors = [line["elevation_rms"] for line in _lines(folder)]
+    errors = [line["elevation"] for line in _lines(folder)]
     assert errors[-1] < 0.6 * errors[0]
 
 

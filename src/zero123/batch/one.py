@@ -100,7 +100,7 @@ def _draw(picture: Picture, order: Order, views: NovelViews, folder: Path) -> di
     source = (
         source_at(settings.photo_elevation_deg) if settings.photo_elevation_deg is not None else views.source(photo)
     )
-    known = given or views.model.reads_source
+    known = given or views.model.place_reader is not None
     io.save(folder / "input.png", photo.rgba)
     io.save(folder / "mask.png", photo.mask)
     if settings.azimuth_deg:

@@ -104,7 +104,7 @@ class OfModel:
         return own if self.sampling.joint is None else self.sampling.joint
 
     def _elevation(self, photo: Photo) -> float | None:
-        if not self.views.model.reads_source:
+        if self.views.model.place_reader is None:
             return None
         return float(self.views.source(photo).elevation[0])
 

@@ -64,14 +64,12 @@ class Look:
         latent: as the network is conditioned on it, (P, C, h, w).
         source: poses of the photos' cameras, (P,); azimuth 0 where estimated.
         volume: see `FeatureVolume`, or None.
-        estimate: the photos' cameras as networks read them that are not told, (P,), azimuth 0; None where none can.
     """
 
     tokens: Tensor
     latent: Tensor
     source: OrbitPose
     volume: Volume | None = None
-    estimate: OrbitPose | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -86,7 +86,7 @@ def misfit(model: ViewModel) -> str | None:
         f"predicts {settings.prediction}": settings.prediction != "noise",
         "looks at a grid of image tokens": settings.tokens != "pooled",
         "takes rays": settings.rays,
-        "takes the input camera's pose": model.pose_conditioning.absolute or model.reads_source,
+        "takes the input camera's pose": model.pose_conditioning.absolute or model.place_reader is not None,
         "has an autoencoder of its own": isinstance(model.autoencoder.network, PatchCodec),
         "scales the input picture's latents": settings.scale_condition,
         f"scales latents by {settings.latent_scale:g}": settings.latent_scale != 0.18215,

@@ -30,13 +30,11 @@ class Volume:
         values: density per world unit, colour (3) and features (F) of cells, (P, D, S, S, 4 + F), float32.
         depth: where the pictures' own rays end, normalised depth in [-1, 1], (P, 1, S, S).
         photo: the pictures, (P, 3, H, W) in [0, 1].
-        source: the cameras that took them as the network reads them where it is not told, (P,); azimuth 0.
     """
 
     values: Tensor
     depth: Tensor
     photo: Tensor
-    source: OrbitPose
 
 
 @dataclass(frozen=True)
@@ -70,14 +68,13 @@ class FeatureVolume(nn.Module):
     colour of the volume are trained on the target's picture itself, as in pixelNeRF (Yu et al., 2021,
     arXiv:2012.02190); and the expected surface moves the input's own pixels to where the target sees them.
 
-    The volume lies in the input camera's own axes, so that it can be made before anyone knows where that camera was;
-    the network that makes it also says how high and how far away it was: every pixel votes. Told that, even as an
-    estimate of its own, it knows better what is up, and what the picture shows.
+    The volume lies in the input camera's own axes; told how high and how far away that camera was, the network knows
+    better what is up, and what the picture shows.
 
     Args:
         network: diffusers' `UNet2DConditionModel` at the volume's own resolution, S x S. It takes the picture's pixels,
-            3 * k * k channels for k pixels a cell, attends to the image tokens, and gets the 5 numbers of `known_place`
-            as class labels; it gives the cells, `depth * (4 + F)` channels, and two of votes.
+            3 * k * k channels for k pixels a cell, attends to the image tokens, gets `place_numbers` as class labels,
+            and gives the cells, `depth * (4 + F)` channels.
         depth: cells along the depth, D.
 
     Raises:
@@ -90,10 +87,10 @@ class FeatureVolume(nn.Module):
         config: Any = network.config
         taken, given = int(config.in_channels), int(config.out_channels)
         self.side, self.shrink, self.depth = int(config.sample_size), math.isqrt(taken // 3), depth
-        if taken != 3 * self.shrink**2 or given % depth != 2 or given <= 4 * depth + 2:
+        if taken != 3 * self.shrink**2 or given % depth or given <= 4 * depth:
             raise ValueError(
-                f"the volume's network must take 3 channels for each pixel of a cell and give two more than a multiple "
-                f"of {depth} that is over {4 * depth}, takes {taken} and gives {given}"
+                f"the volume's network must take 3 channels for each pixel of a cell and give a multiple of {depth} "
+                f"over {4 * depth}, takes {taken} and gives {given}"
             )
         self.features = given // depth - 4
         self.samples = depth * 3 // 2
@@ -109,28 +106,23 @@ class FeatureVolume(nn.Module):
         """Channels of `Projected.channels`."""
         return 4 * (5 + self.features)
 
-    def forward(self, photo: Tensor, tokens: Tensor, told: OrbitPose | None = None) -> Volume:
+    def forward(self, photo: Tensor, tokens: Tensor, source: OrbitPose) -> Volume:
         """The volumes of pictures.
 
         Args:
             photo: (P, 3, H, W) in [0, 1].
             tokens: of the image encoder, (P, N, T).
-            told: where the pictures were taken from, (P,), NaN where that is not known; None for not at all.
+            source: where the pictures were taken from, or seem to have been, (P,).
         """
         step = torch.zeros(len(photo), device=photo.device)  # the network was made to denoise; here nothing is noisy
-        labels = photo.new_zeros(len(photo), 5) if told is None else known_place(told).to(photo)
-        given = self.network(
-            F.pixel_unshuffle(1 - photo, self.shrink), step, tokens, class_labels=labels.to(tokens), return_dict=False
-        )[0]
+        ink, labels = F.pixel_unshuffle(1 - photo, self.shrink), place_numbers(source).to(tokens)
+        cells = self.network(ink, step, tokens, class_labels=labels, return_dict=False)[0]
         with torch.autocast(photo.device.type, enabled=False):
-            cells, votes = given.float().split((self.depth * (4 + self.features), 2), dim=1)
-            raw = cells.unflatten(1, (self.depth, 4 + self.features))
+            raw = cells.float().unflatten(1, (self.depth, 4 + self.features))
             pixels = F.avg_pool2d(photo.float(), self.shrink)[:, None]  # what is behind a pixel starts in its colour
             density = _SOLID * F.softplus(_SLOPE * (raw[:, :, :1] + _MIST))
             values = torch.cat((density, raw[:, :, 1:4] + pixels, raw[:, :, 4:]), dim=2).movedim(2, -1).contiguous()
-            height, distance = torch.tanh(votes.mean((2, 3))).unbind(1)
-            source = OrbitPose(torch.zeros_like(height), height * (math.pi / 2), RADIUS * torch.exp(distance))
-            return Volume(values, self._own_depth(values), photo, source)
+            return Volume(values, self._own_depth(values), photo)
 
     def look(self, volume: Volume, source: OrbitPose, relative: RelativePose) -> Projected:
         """What V target cameras see, a row of V / P of them for each of P volumes.
@@ -172,8 +164,22 @@ class FeatureVolume(nn.Module):
         return visible, 1 - ink * fine[1]
 
 
-def known_place(told: OrbitPose) -> Tensor:
-    """1, elevation, its sine and cosine, and radius less the usual one, (P, 5); all 0 where one is NaN."""
-    high, far = told.elevation, told.radius - RADIUS
-    numbers = torch.stack((torch.ones_like(high), high, high.sin(), high.cos(), far), dim=-1)
-    return torch.where(numbers.isfinite().all(-1, keepdim=True), numbers, 0.0)
+def outlined(images: Tensor, opacity: Tensor, level: float) -> Tensor:
+    """Pictures (V, 3, H, W) on white, faded to white where the volume lets light through.
+
+    A denoiser short of training veils the surroundings of what it draws; the volume, which was trained on outlines
+    alone, knows better where nothing is.
+
+    Args:
+        images: in [0, 1].
+        opacity: `Projected.opacity`, (V, 1, R, R).
+        level: opacity at which half of a picture's ink stays; all does at 0.1 above it, none at 0.1 below.
+    """
+    fine = F.interpolate(opacity, images.shape[-2:], mode="bicubic").to(images)
+    return 1 - (1 - images) * ((fine - level) / 0.2 + 0.5).clamp(0, 1)
+
+
+def place_numbers(source: OrbitPose) -> Tensor:
+    """What the volume's network is told of a place: elevation, its sine and cosine, radius less the usual, (P, 4)."""
+    high = source.elevation
+    return torch.stack((high, high.sin(), high.cos(), source.radius - RADIUS), dim=-1)

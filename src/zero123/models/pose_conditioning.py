@@ -98,21 +98,3 @@ class PoseConditioning(nn.Module):
         layer = self.projection
         # once a picture, so in the poses' own precision: bfloat16 would round an angle by up to a quarter of a degree
         return F.linear(joined, layer.weight.to(pose), layer.bias.to(pose)).to(tokens)
-
-
-class ElevationHead(nn.Module):
-    """The input camera's elevation read from the image tokens, for models that want to know it.
-
-    Args:
-        token_width: length of an image token, D.
-    """
-
-    def __init__(self, token_width: int) -> None:
-        super().__init__()
-        self.config = {"token_width": token_width}
-        self.layers = nn.Sequential(nn.Linear(token_width, token_width), nn.SiLU(), nn.Linear(token_width, 1))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Elevation in radians, (B,), of tokens (B, N, D)."""
-        hidden = self.layers[:2](tokens).mean(1)
-        return torch.tanh(self.layers[2](hidden)[:, 0]) * (math.pi / 2)

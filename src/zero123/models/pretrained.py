@@ -106,7 +106,7 @@ def reconfigured(model: ViewModel, settings: ViewModelSettings) -> ViewModel:
             model.unet.get_submodule(name.removesuffix(".processor")).set_processor(processor.library)
     autoencoder = Autoencoder(model.autoencoder.network, settings.latent_scale, settings.scale_condition)
     encoder = ImageEncoder(model.image_encoder.network, settings.tokens)
-    parts = autoencoder, encoder, model.pose_conditioning, model.elevation_head
+    parts = autoencoder, encoder, model.pose_conditioning, model.place_reader
     return ViewModel(model.unet, *parts, settings, feature_volume=model.feature_volume)
 
 
@@ -182,7 +182,7 @@ def _networks(model: ViewModel) -> dict[str, nn.Module]:
         "pose_conditioning": model.pose_conditioning,
     }
     optional = {
-        "elevation_head": model.elevation_head,
+        "place_reader": model.place_reader,
         "feature_volume": None if model.feature_volume is None else model.feature_volume.network,
     }
     return networks | {name: network for name, network in optional.items() if network is not None}
@@ -229,7 +229,7 @@ def _build(
     }
     autoencoder = Autoencoder(made["vae"], settings.latent_scale, settings.scale_condition)
     encoder = ImageEncoder(made["image_encoder"], settings.tokens)
-    parts = autoencoder, encoder, made["pose_conditioning"], made.get("elevation_head")
+    parts = autoencoder, encoder, made["pose_conditioning"], made.get("place_reader")
     try:
         volume = FeatureVolume(made["feature_volume"], settings.volume_depth) if "feature_volume" in made else None
         return ViewModel(made["unet"], *parts, settings, feature_volume=volume).eval()

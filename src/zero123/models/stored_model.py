@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from zero123.models.patch_codec import PatchCodec, is_patch_codec
-from zero123.models.pose_conditioning import ElevationHead, PoseConditioning
+from zero123.models.place_reader import PlaceReader
+from zero123.models.pose_conditioning import PoseConditioning
 from zero123.models.view_model import ViewModelSettings
 from zero123.models.weights import (
     CheckpointFile,
@@ -95,7 +96,7 @@ def _read_folder(folder: Path) -> StoredModel:
         "image_encoder": CLIPVisionModelWithProjection,
         "pose_conditioning": PoseConditioning,
     }
-    for part, cls in (("elevation_head", ElevationHead), ("feature_volume", UNet2DConditionModel)):
+    for part, cls in (("place_reader", PlaceReader), ("feature_volume", UNet2DConditionModel)):
         if part in index:
             classes[part] = cls
     return StoredModel({part: (cls, read_component(folder / part)) for part, cls in classes.items()}, settings)

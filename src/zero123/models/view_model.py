@@ -17,7 +17,8 @@ from zero123.models.autoencoder import Autoencoder
 from zero123.models.condition import Condition, Look, one_each
 from zero123.models.feature_volume import FeatureVolume, Projected
 from zero123.models.image_encoder import ImageEncoder, Tokens
-from zero123.models.pose_conditioning import ElevationHead, PoseConditioning, PoseFormat, ray_map
+from zero123.models.place_reader import PlaceReader
+from zero123.models.pose_conditioning import PoseConditioning, PoseFormat, ray_map
 from zero123.models.single_token import SingleTokenAttention
 
 
@@ -32,6 +33,8 @@ class ViewModelSettings:
         tokens: the image encoder's output, one pooled token or a grid.
         rays: the UNet also gets the target's rays in the input camera's frame, 6 channels.
         volume_depth: cells along the depth of the volume behind the input picture, see `FeatureVolume`; 0 for none.
+        outline: share of the light the volume must stop for a pixel of a view to be half the object's, in (0, 1): views
+            are faded to white outside; 0 leaves them as they were drawn.
         joint: it learned on sets of views of one object that look at each other, see `models.joint_attention`.
         pose_format: what the fourth pose number is, see `pose_vector`; "source_polar" for Stable-Zero123.
         null_projected: a token dropped in training still passes the pose conditioning, as in Zero-1-to-3; else it is
@@ -53,6 +56,7 @@ class ViewModelSettings:
     tokens: Tokens = "pooled"
     rays: bool = False
     volume_depth: int = 0
+    outline: float = 0.0
     joint: bool = False
     pose_format: PoseFormat = "radius"
     null_projected: bool = True
@@ -86,6 +90,9 @@ class ViewModelSettings:
             value: Any = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+        within = isinstance(self.outline, int | float) and 0 <= self.outline < 1
+        if not within or (self.outline and not self.volume_depth):
+            raise ValueError(f"outline must be from 0 to 1, and 0 without a volume, got {self.outline!r}")
         for name, most in (("latent_scale", math.inf), ("foreground_fraction", 1.0), ("scale", 100.0)):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 < value <= most or math.isinf(value):
@@ -100,10 +107,8 @@ class ViewModel(nn.Module):
         autoencoder: pictures to latents.
         image_encoder: pictures to tokens.
         pose_conditioning: tokens and pose to context.
-        elevation_head: reads the input elevation from the tokens; needed where the model wants to know it and has no
-            volume that says it.
-        feature_volume: tells the UNet what the target sees, as far as one picture says, and the input elevation; None
-            for none.
+        place_reader: reads where the input was taken from; needed where the model wants to know it.
+        feature_volume: tells the UNet what the target sees, as far as one picture says; None for none.
         settings: how the parts work together.
         schedule: noise levels of the steps; None takes the one the settings name.
     """
@@ -114,7 +119,7 @@ class ViewModel(nn.Module):
         autoencoder: Autoencoder,
         image_encoder: ImageEncoder,
         pose_conditioning: PoseConditioning,
-        elevation_head: ElevationHead | None,
+        place_reader: PlaceReader | None,
         settings: ViewModelSettings,
         schedule: NoiseSchedule | None = None,
         feature_volume: FeatureVolume | None = None,
@@ -124,13 +129,13 @@ class ViewModel(nn.Module):
         self.autoencoder = autoencoder
         self.image_encoder = image_encoder
         self.pose_conditioning = pose_conditioning
-        self.elevation_head = elevation_head
+        self.place_reader = place_reader
         self.feature_volume = feature_volume
         self.settings = settings
         self.schedule = schedule or NoiseSchedule.named(settings.schedule)
         self._single_token = SingleTokenAttention(unet) if settings.tokens == "pooled" else None
-        if (settings.rays or pose_conditioning.absolute) and not self.reads_source:
-            raise ValueError("elevation_head must be given where the model takes the input elevation, got None")
+        if (settings.rays or pose_conditioning.absolute or feature_volume) and place_reader is None:
+            raise ValueError("place_reader must be given where the model wants to know the input's place, got None")
         self._check_widths()
 
     def _check_widths(self) -> None:
@@ -162,11 +167,6 @@ class ViewModel(nn.Module):
         """Shape (C, h, w) of one view's latents."""
         side = self.settings.image_size // self.autoencoder.factor
         return self.autoencoder.channels, side, side
-
-    @property
-    def reads_source(self) -> bool:
-        """Whether the networks estimate where the input was taken from if it is not told."""
-        return self.elevation_head is not None or self.feature_volume is not None
 
     @property
     def device(self) -> torch.device:
@@ -223,31 +223,25 @@ class ViewModel(nn.Module):
         """The same where the encoders have worked already, or their output was stored.
 
         Args:
-            photo: (P, 3, H, W) in [0, 1]; not looked at by models without a volume.
+            photo: (P, 3, H, W) in [0, 1]; not looked at by models that read no place and have no volume.
             tokens: of the image encoder.
             latent: of the autoencoder.
             source: as for `condition`.
-            told: what the volume's network is told of `source`, (P,), NaN for nothing; None for all of it.
+            told: for training, what the volume's network is told instead of `source`, (P,).
         """
-        source = None if source is None else one_each(source, tokens)
-        if self.feature_volume is not None and photo.shape[-1] != self.settings.image_size:
-            raise ValueError("photo must be given beside its tokens to a model with a volume: encode without them")
-        estimate = self._read(photo, tokens) if source is None or self.feature_volume is None else None
-        level = torch.zeros(len(tokens), device=tokens.device)
-        source = source or estimate or OrbitPose(level, level, level + RADIUS)
+        source = one_each(self.place(photo) if source is None else source, tokens)
         if self.feature_volume is None:
-            return Look(tokens, latent, source, None, estimate)
-        volume = self.feature_volume(photo, tokens, source if told is None else told)
-        return Look(tokens, latent, source, volume, estimate or volume.source)
+            return Look(tokens, latent, source)
+        if photo.shape[-1] != self.settings.image_size:
+            raise ValueError("photo must be given beside its tokens to a model with a volume: encode without them")
+        return Look(tokens, latent, source, self.feature_volume(photo, tokens, told or source))
 
-    def _read(self, photo: Tensor, tokens: Tensor) -> OrbitPose | None:
-        """Where the photos were taken from, as far as the networks can tell that are told nothing."""
-        if self.feature_volume is not None:
-            return self.feature_volume(photo, tokens).source
-        if self.elevation_head is None:
-            return None
-        elevation = self.elevation_head(tokens).float()
-        return OrbitPose(torch.zeros_like(elevation), elevation, torch.full_like(elevation, RADIUS))
+    def place(self, photo: Tensor) -> OrbitPose:
+        """Where photos (P, 3, H, W) on white were taken from, (P,): as the reader says, else on the horizon."""
+        if self.place_reader is not None:
+            return self.place_reader(photo)
+        level = torch.zeros(len(photo), device=photo.device)
+        return OrbitPose(level, level, level + RADIUS)
 
     def join(self, look: Look, relative: RelativePose, drop: Tensor | None = None) -> Condition:
         """Photos and poses together.

@@ -15,6 +15,7 @@ from zero123.diffusion.loss import Weighting, denoising_loss
 from zero123.geometry.orbit import OrbitPose
 from zero123.models.condition import Condition, Look
 from zero123.models.feature_volume import Projected
+from zero123.models.place_reader import PlaceReader
 from zero123.models.view_model import ViewModel
 
 Times = Literal["power", "logit_normal"]
@@ -35,9 +36,8 @@ class ObjectiveSettings:
             logit-normal times of rectified flow (Section 3.1 of Esser et al., 2024, arXiv:2403.03206).
         noise_power: below 1 the noisy steps, in which a view takes its shape from the condition, come more often.
         logit_mean, logit_spread: mean and standard deviation of n; TRELLIS takes 1 and 1, Esser et al. 0 and 1.
-        source_weight: of the squared errors of what the model reads of the input's place: elevation, radians, and
-            radius, world units; 0 for none.
-        told: share of the inputs whose place the volume's network is told; of the others it learns to read it.
+        source_weight: of the error of what the model reads of the places of pictures, inputs and targets: elevation,
+            radians, and radius, world units; 0 for none.
         elevation_jitter: standard deviation of the error put on the elevation it is told, radians, since in use that is
             mostly an estimate.
         diffusion_weight: of the denoising loss; 0 trains the encoder and the volume behind the picture alone, at a
@@ -53,7 +53,6 @@ class ObjectiveSettings:
     logit_mean: float = 0.0
     logit_spread: float = 1.0
     source_weight: float = 0.0
-    told: float = 0.75
     elevation_jitter: float = 0.0
     diffusion_weight: float = 1.0
     volume_weight: float = 0.0
@@ -62,8 +61,6 @@ class ObjectiveSettings:
         for name, kinds in (("weighting", Weighting), ("times", Times)):
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
-        if not 0 <= self.told <= 1:
-            raise ValueError(f"told must be in 0 to 1, got {self.told}")
         if not 0 <= self.drop <= 1 / 3:
             raise ValueError(f"drop must be in 0 to 1/3, got {self.drop}")
         if not (self.diffusion_weight >= 0 and self.volume_weight >= 0 and self.diffusion_weight + self.volume_weight):
@@ -87,14 +84,12 @@ class Draws:
         noise: standard normal, like the latents, (B, C, h, w).
         drop: which samples lose their tokens and their latent, (B, 2) bool.
         elevation_error: of the input elevation the volume's network is told, radians, (B,).
-        told: whether the volume's network is told where the input was taken from, (B,) bool.
     """
 
     step: Tensor
     noise: Tensor
     drop: Tensor
     elevation_error: Tensor
-    told: Tensor
 
 
 class Objective(nn.Module):
@@ -120,34 +115,32 @@ class Objective(nn.Module):
         draws = chance if isinstance(chance, Draws) else self.draw(batch, chance)
         every = slice(None, None, batch.group)  # pairs in a row share their input
         source = batch.source[every]
-        about = torch.where(draws.told, batch.source.elevation + draws.elevation_error, torch.nan)[every]
+        about = OrbitPose(source.azimuth, source.elevation + draws.elevation_error[every], source.radius)
 
-        look = self._look(batch, source, OrbitPose(source.azimuth, about, source.radius))
+        look = self._look(batch, source, about)
         condition, seen = model.join_projected(look, batch.relative, draws.drop)
         losses: dict[str, tuple[float, Tensor]] = {}
         if settings.diffusion_weight:
             losses["diffusion"] = settings.diffusion_weight, self._denoising(batch, draws, condition)
         if settings.volume_weight and seen is not None:
             losses |= self._volume(batch, seen)
-        if settings.source_weight and look.estimate is not None:
-            unknown = ~draws.told[every] if model.feature_volume is not None else torch.ones_like(draws.told[every])
-            losses |= self._source(look.estimate, source, unknown)
+        if settings.source_weight and model.place_reader is not None:
+            losses |= self._places(batch, model.place_reader)
         total = torch.stack([weight * loss for weight, loss in losses.values()]).sum()
         parts = {name: loss.detach() for name, (_, loss) in losses.items()}
-        for name in ("elevation", "radius"):
-            if name in parts:
-                parts[f"{name}_rms"] = parts.pop(name).sqrt()
         return total, parts
 
-    def _source(self, estimate: OrbitPose, truth: OrbitPose, unknown: Tensor) -> dict[str, tuple[float, Tensor]]:
-        """Squared errors of elevation and distance as the model reads them, over the inputs whose place is not told."""
-        share = unknown / unknown.sum().clamp(min=1)
+    def _places(self, batch: PairBatch, reader: PlaceReader) -> dict[str, tuple[float, Tensor]]:
+        """Errors of what is read of inputs and targets, absolute but for small ones: some pictures do not tell."""
+        every = slice(None, None, batch.group)
+        pictures, truth = batch.photo[every], batch.source[every]
+        if batch.picture is not None:
+            pictures = torch.cat((pictures, batch.picture))
+            truth = OrbitPose.cat([truth, batch.source.moved(batch.relative)])
+        read, weight = reader(pictures), self.settings.source_weight
         return {
-            name: (
-                self.settings.source_weight,
-                ((getattr(estimate, name) - getattr(truth, name)).square() * share).sum(),
-            )
-            for name in ("elevation", "radius")
+            name: (weight, F.smooth_l1_loss(getattr(read, name), getattr(truth, name), beta=beta))
+            for name, beta in (("elevation", 0.2), ("radius", 0.1))
         }
 
     def _denoising(self, batch: PairBatch, draws: Draws, condition: Condition) -> Tensor:
@@ -187,11 +180,10 @@ class Objective(nn.Module):
         step = (self._times(count, generator) * len(self.model.schedule)).long().to(device)
         drop = self.drop_mask(torch.rand(count, generator=generator)).to(device)
         error = torch.randn(count, generator=generator).to(device) * settings.elevation_jitter
-        told = (torch.rand(count, generator=generator) < settings.told).to(device)
         if device.type != "cpu":  # numbers by the million are drawn where they are used
             generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
         noise = torch.randn(batch.latent.shape, generator=generator, device=device)
-        return Draws(step, noise, drop, error, told)
+        return Draws(step, noise, drop, error)
 
     def _times(self, count: int, generator: torch.Generator) -> Tensor:
         """Places in the schedule, (B,) float64 in [0, 1)."""

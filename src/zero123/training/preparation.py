@@ -27,6 +27,8 @@ def prepare(model: ViewModel, settings: TrainSettings) -> None:
     if not settings.objective.diffusion_weight:  # nothing reaches them
         model.unet.requires_grad_(False)
         model.pose_conditioning.requires_grad_(False)
+    if model.place_reader is not None and not settings.objective.source_weight:
+        model.place_reader.requires_grad_(False)
     if settings.lora and not lora_tensors(model):
         add_lora(model, settings.lora)
     volume = model.feature_volume
@@ -80,4 +82,4 @@ def optimiser_of(model: ViewModel, settings: TrainSettings) -> torch.optim.Optim
     groups = [{"params": p, "lr": rate, "base_rate": rate} for p, rate in rates if p]
     if settings.optimiser == "adamw_8bit":
         return AdamW8bit(groups, weight_decay=settings.weight_decay)
-    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)

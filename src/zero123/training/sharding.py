@@ -37,7 +37,7 @@ def shard(model: ViewModel, device: torch.device) -> ViewModel:
             model.unet.get_submodule(name.removesuffix(".processor")).set_processor(processor.library)
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     layers = [m for name, m in model.unet.named_modules() if re.search(r"\.(resnets|attentions)\.\d+$", name)]
-    parts = [model.unet, model.image_encoder, model.pose_conditioning, model.elevation_head, model.feature_volume]
+    parts = [model.unet, model.image_encoder, model.pose_conditioning, model.place_reader, model.feature_volume]
     for part in (*layers, *parts):
         if part is not None and any(p.requires_grad for p in part.parameters()):
             part.register_forward_hook(_not_a_view)
