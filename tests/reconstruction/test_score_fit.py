@@ -127,7 +127,7 @@ def test_the_score_reaches_the_field_as_its_gradient():
     field = fit.field
     expected = torch.autograd.grad(fit.view(fit.source).latent, field.density, cotangent)[0]
     torch.testing.assert_close(field.density.grad, expected)
-    assert all(p.grad is None for p in fit._model.parameters())
+    assert all(p.grad is None for p in fit.teacher.model.parameters())
 
 
 def test_the_same_seed_makes_the_same_field_and_another_does_not():

@@ -3,39 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from zero123.diffusion.guidance import Guided, Pair
+from zero123.fields.background import DirectionTexture
 from zero123.fields.regularizers import depth_smoothness, emptiness, emptiness_growth
-from zero123.fields.rendering import March, Rendered, render
+from zero123.fields.rendering import March, render
 from zero123.fields.voxels import VoxelField
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import OrbitPose
-from zero123.geometry.paths import cube_normalised
-from zero123.models.condition import Look
+from zero123.geometry.paths import cube_normalised, evenly_spread
+from zero123.meshes.mesh import Mesh
 from zero123.models.view_model import ViewModel
-from zero123.reconstruction.score_gradient import Weight, score_gradient, sjc_weight
-
-Progress = Callable[[int, int], None]
+from zero123.reconstruction.score_gradient import WEIGHTS, WeightName
+from zero123.reconstruction.score_mesh import coloured_by_pictures, solid_surface
+from zero123.reconstruction.score_state import packed, restored
+from zero123.reconstruction.teacher import Teacher
 
 
 @dataclass(frozen=True)
 class ScoreFitSettings:
-    """How a field is made by the score. The defaults are the original's documented command, `presets.SJC_ORIGINAL`.
+    """How a field of latents is made by the score. The defaults are the original's documented command.
 
     Attributes:
         steps: of the optimiser.
         learning_rate: Adamax's, for density, colour and gain.
+        accumulate: views whose gradients are added up in a step; the original's `grad_accum`.
         scale: guidance.
+        weight: of noise levels, see `score_gradient.WEIGHTS`.
         grid: voxels along each side of the field.
         half_side: of the field's box, world units.
         density_shift: added before softplus; -1 starts from a fog that fills the box.
         march_step: distance between samples over a voxel's side.
         weight_threshold: samples that weigh less have no colour.
+        learnt_background: what lies behind is learnt, 4x4 colours by direction; else it is the autoencoder's white.
+        background_rate: Adamax's, for that.
         reduce_variance: see `score_gradient`.
         input_weight: of the squared error, in [-1, 1], of the input view's decoded render; 0 leaves the input out.
         depth_smoothness: of neighbouring depths, a tenth of it in the input view.
@@ -47,17 +52,22 @@ class ScoreFitSettings:
         radius: nearest and farthest random camera, world units.
         heights: lowest and highest random camera over the ground, world units.
         input_radius: distance of the input camera.
+        field_of_view_deg: of all cameras; the original has 49.1, and the pictures models learned from 49.13.
         seed: of the field's start, cameras, steps and noise.
     """
 
     steps: int = 10_000
     learning_rate: float = 0.05
+    accumulate: int = 1
     scale: float = 100.0
+    weight: WeightName = "sjc"
     grid: int = 100
     half_side: float = 1.0
     density_shift: float = -1.0
     march_step: float = 0.5
     weight_threshold: float = 1e-4
+    learnt_background: bool = False
+    background_rate: float = 1e-4
     reduce_variance: bool = True
     input_weight: float = 10_000.0
     depth_smoothness: float = 10_000.0
@@ -71,18 +81,30 @@ class ScoreFitSettings:
     radius: tuple[float, float] = (1.8, 2.2)
     heights: tuple[float, float] = (-0.5, 2.2)
     input_radius: float = 2.0
+    field_of_view_deg: float = 49.1
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "grid"):
+        if self.weight not in WEIGHTS:
+            raise ValueError(f"weight must be one of {', '.join(WEIGHTS)}, got {self.weight!r}")
+        for name in ("steps", "grid", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "half_side", "march_step", "input_radius"):
+        for name in ("learning_rate", "half_side", "march_step", "input_radius", "near_distance", "background_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be over 0 and finite, got {getattr(self, name)}")
+        for name in ("scale", "input_weight", "depth_smoothness", "near_weight", "emptiness_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
         low, high = self.noise_steps
         if not 0 <= low <= high:
             raise ValueError(f"noise_steps must be 0 <= low <= high, got {self.noise_steps}")
+        near, far = self.radius
+        lowest, highest = self.heights
+        if not 0 < near <= far < math.inf or not -far < lowest < highest or lowest > near:
+            raise ValueError(f"radius and heights must leave room for cameras, got {self.radius} and {self.heights}")
+        if not 0 < self.field_of_view_deg < 180:
+            raise ValueError(f"field_of_view_deg must be between 0 and 180, got {self.field_of_view_deg}")
 
 
 @dataclass(frozen=True)
@@ -110,28 +132,25 @@ class ScoreFit:
         photo: the input on white, (1, 3, S, S) in [0, 1].
         elevation: of the camera that took it, radians; its azimuth is 0.
         settings: how.
-        weight: of noise levels; SJC's is 1.
     """
 
-    def __init__(
-        self, model: ViewModel, photo: Tensor, elevation: float, settings: ScoreFitSettings, weight: Weight = sjc_weight
-    ) -> None:
-        self.settings, self.weight = settings, weight
-        self._model, self._device = model.requires_grad_(False), model.device
-        self._photo = photo.to(self._device, torch.float32)
-        place = torch.tensor([elevation], device=self._device)
-        self.source = OrbitPose(torch.zeros_like(place), place, torch.full_like(place, settings.input_radius))
+    def __init__(self, model: ViewModel, photo: Tensor, elevation: float, settings: ScoreFitSettings) -> None:
+        self.settings, self.done = settings, 0
+        source = OrbitPose(torch.zeros(1), torch.tensor([elevation]), torch.tensor([settings.input_radius]))
+        weight = WEIGHTS[settings.weight]
+        self.teacher = Teacher(model, photo, source, settings.scale, weight, settings.reduce_variance)
+        self.source, self._device = self.teacher.source, model.device
         self._generator = torch.Generator().manual_seed(settings.seed)
-        channels, self._height, self._width = model.latent_shape
+        channels, *self._hw = model.latent_shape
         self.field = self._fresh_field(channels)
-        self._optimiser = torch.optim.Adamax(self.field.parameters(), lr=settings.learning_rate)
+        groups = [{"params": list(self.field.parameters()), "lr": settings.learning_rate}]
+        self._behind: DirectionTexture | None = None
+        if settings.learnt_background:
+            self._behind = DirectionTexture(channels, generator=self._generator).to(self._device)
+            groups.append({"params": list(self._behind.parameters()), "lr": settings.background_rate})
+        self._optimiser = torch.optim.Adamax(groups)
         self._march = March(settings.march_step * self.field.voxel, settings.weight_threshold)
-        with torch.no_grad():
-            self._look: Look = model.look(photo.to(self._device, model.dtype), self.source)
-            white = model.autoencoder.encode(torch.ones_like(photo).to(self._device, model.dtype)).float()
-        self._background = white[0].flatten(1).T
-        self._guided = Guided(model, settings.scale)
-        self.done = 0
+        self._white = self.teacher.white().flatten(1).T
 
     def _fresh_field(self, channels: int) -> VoxelField:
         settings = self.settings
@@ -144,10 +163,14 @@ class ScoreFit:
 
     def view(self, pose: OrbitPose) -> View:
         """The field from a pose, (1,)."""
-        hw = (self._height, self._width)
-        origins, directions = Camera.from_orbit(pose[0], hw=hw).rays()
-        seen: Rendered = render(self.field, origins, directions, self._background, self._march)
-        return View(seen.colour.T.unflatten(1, hw)[None], seen.depth.unflatten(0, hw), seen.weights)
+        origins, directions = self.camera(pose, self._hw)[0].rays()
+        behind = self._white if self._behind is None else self._behind(directions)
+        seen = render(self.field, origins, directions, behind, self._march)
+        return View(seen.colour.T.unflatten(1, self._hw)[None], seen.depth.unflatten(0, self._hw), seen.weights)
+
+    def camera(self, poses: OrbitPose, hw: Sequence[int]) -> Camera:
+        """The cameras at poses, with that many pixels."""
+        return Camera.from_orbit(poses, math.radians(self.settings.field_of_view_deg), (hw[0], hw[1]))
 
     def random_pose(self) -> OrbitPose:
         """Where a random camera stands, (1,): uniform in a cube, moved to a random radius, if high enough."""
@@ -164,19 +187,12 @@ class ScoreFit:
 
     def gradient(self, view: View, pose: OrbitPose) -> Tensor:
         """Of the score with respect to a view's latents, (1, C, h, w), at a random noise level."""
-        model, (low, high) = self._model, self.settings.noise_steps
-        step = torch.randint(low, min(high, len(model.schedule) - 1) + 1, (), generator=self._generator)
-        sigma = model.schedule.sigmas[step].to(view.latent)
+        sigma = self.teacher.levels(*self.settings.noise_steps, 1, self._generator)
         noise = torch.randn(view.latent.shape, generator=self._generator).to(view.latent)
-        with torch.no_grad():
-            condition = model.join(self._look, pose.relative_to(self.source))
-        pair = Pair(condition, condition.without_image())
-        return score_gradient(
-            self._guided, view.latent.detach(), sigma, pair, noise, self.weight, self.settings.reduce_variance
-        )
+        return self.teacher.gradient(view.latent, pose, sigma, noise)
 
     def losses(self) -> dict[str, Tensor]:
-        """The terms of one step, each to be added up and gone down along."""
+        """The terms of one view of a step, each to be added up and gone down along."""
         settings = self.settings
         terms: dict[str, Tensor] = {}
         if settings.input_weight:
@@ -196,19 +212,57 @@ class ScoreFit:
         return terms
 
     def _input_losses(self) -> dict[str, Tensor]:
-        view = self.view(self.source)
-        shown = self._model.autoencoder.decode(view.latent.to(self._model.dtype))
-        error = (2 * (shown - self._photo)).square().mean()  # in [-1, 1], as the weight is meant
+        view, model = self.view(self.source), self.teacher.model
+        shown = model.autoencoder.decode(view.latent.to(model.dtype))
+        error = (2 * (shown - self.teacher.photo)).square().mean()  # in [-1, 1], as the weight is meant
         return {
             "input": self.settings.input_weight * error,
             "input_smooth": 0.1 * self.settings.depth_smoothness * depth_smoothness(view.depth),
         }
 
     def step(self) -> dict[str, float]:
-        """One step of the optimiser; what its terms were."""
-        terms = self.losses()
+        """One step of the optimiser; what the terms of its last view were."""
         self._optimiser.zero_grad(set_to_none=True)
-        torch.stack([term.float() for term in terms.values()]).sum().backward()
+        for _ in range(self.settings.accumulate):
+            terms = self.losses()
+            torch.stack([term.float() for term in terms.values()]).sum().backward()
         self._optimiser.step()
         self.done += 1
         return {name: float(term.detach()) for name, term in terms.items()}
+
+    @torch.no_grad()
+    def looks(self, poses: OrbitPose) -> tuple[Tensor, Tensor]:
+        """Pictures (V, 3, S, S) in [0, 1] and depths (V, h, w), world units, from poses (V,), on the CPU."""
+        views = [self.view(poses[k : k + 1].to(self._device)) for k in range(len(poses))]
+        pictures = self.teacher.decoded(torch.cat([view.latent for view in views]))
+        return pictures, torch.stack([view.depth for view in views]).cpu()
+
+    def mesh(self, faces: int) -> Mesh:
+        """The surface of the field, coloured by its decoded views; at most about `faces` triangles.
+
+        Raises:
+            ValueError: the field is empty.
+        """
+        poses = evenly_spread(_VIEWS_FOR_COLOUR, (-0.4, 1.3), self.settings.input_radius)
+        bare = solid_surface(self.field, self._march, self.camera(poses.to(self._device), self._hw), faces)
+        pictures, _ = self.looks(poses)
+        return coloured_by_pictures(bare, pictures, self.camera(poses, pictures.shape[-2:]))
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything needed to go on to the last bit, on the CPU."""
+        return packed(self._parts(), self._optimiser, self._generator, self.done)
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` gave.
+
+        Raises:
+            ValueError: it is of another field.
+        """
+        self.done = restored(state, self._parts(), self._optimiser, self._generator)
+
+    def _parts(self) -> nn.ModuleDict:
+        parts: dict[str, nn.Module] = {"field": self.field}
+        return nn.ModuleDict(parts if self._behind is None else {**parts, "behind": self._behind})
+
+
+_VIEWS_FOR_COLOUR = 16

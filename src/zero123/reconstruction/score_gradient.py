@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +25,12 @@ def sds_weight(sigma: Tensor) -> Tensor:
     Equation 3 of Poole et al., 2022 (arXiv:2209.14988); DreamFusion itself only says that w depends on the step.
     """
     return sigma**2 / (1 + sigma**2)
+
+
+WeightName = Literal["sjc", "sds"]
+
+WEIGHTS: dict[WeightName, Weight] = {"sjc": sjc_weight, "sds": sds_weight}
+"""By their names in settings."""
 
 
 @torch.no_grad()
