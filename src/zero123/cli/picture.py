@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from zero123.cli.console import bar, say
-from zero123.cli.options import PhotoOptions, RunOptions, SamplingOptions, grouped
+from zero123.cli.options import MeshPhotoOptions, PhotoOptions, RunOptions, SamplingOptions, grouped
+from zero123.cli.score import MethodOptions, Start, by_score
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,25 +89,35 @@ def orbit(
 
 
 def reconstruct(
-    picture: Picture,
+    picture: Annotated[
+        Path,
+        typer.Argument(
+            help="PNG, JPEG or WebP of one object, or a scene with transforms_train.json.", show_default=False
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", help="Mesh file: .glb, .obj, .ply, .stl. [default: out/PICTURE/model.glb]"),
     ] = None,
     faces: Annotated[int, typer.Option(min=100, max=1_000_000, help="Triangles, at most about this many.")] = 30_000,
     *,
+    how: MethodOptions,
     run: RunOptions,
     sampling: SamplingOptions,
-    about: PhotoOptions,
+    about: MeshPhotoOptions,
 ) -> None:
-    """Make a coloured 3D mesh: views all around, then a field fitted to them, then its surface."""
+    """Make a coloured 3D mesh: views all around, then a field fitted to them; or a field made by the model's score."""
     file = out or Path("out") / picture.stem / "model.glb"
     from zero123.meshes.export import FORMATS
 
     if file.suffix.lower() not in FORMATS or file.is_dir():
         raise ValueError(f"{file}: must be a file whose name ends in {', '.join(FORMATS)}")
-    work = _start(picture, file.parent, run, sampling, about)
-    work.reconstruct(file, faces)
+    settings = how.settings(sampling, run)
+    work = _start(picture, file.parent, run, sampling, about, how.frame)
+    if settings is None:
+        work.reconstruct(file, faces)
+    else:
+        by_score(Start(work.views, work.photo, work.source), settings, file, faces)
     say(f"{file}, turning in {file.parent}/turntable.mp4")
 
 
@@ -171,14 +183,10 @@ class _Work:
         """Mesh, turntable and the views behind them, written beside `file`."""
         from dataclasses import replace
 
-        import torch
-
         from zero123.images import io
-        from zero123.images.alpha import composite
-        from zero123.images.sheets import contact_sheet, save_video
-        from zero123.meshes.export import export_mesh
+        from zero123.images.sheets import contact_sheet
         from zero123.reconstruction.from_photo import PhotoSettings, from_photo
-        from zero123.reconstruction.turntable import render_turntable
+        from zero123.reconstruction.turntable import write_with_turntable
 
         settings = PhotoSettings(sampling=self.sampling)
         settings = replace(settings, reconstruction=replace(settings.reconstruction, faces=faces))
@@ -187,23 +195,36 @@ class _Work:
         with bar("drawing views all around", "fitting the object") as update:
             found, images, poses = from_photo(self.views, self.photo, settings, update.named)
         say(f"picture taken to be from {float(poses.elevation[0].rad2deg()):.0f}° above the horizon")
-        export_mesh(found.mesh, file)
-        turning = composite(render_turntable(found.mesh), torch.ones(3))
-        save_video(file.parent / "turntable.mp4", turning, 12)
+        write_with_turntable(found.mesh, file)
         io.save(file.parent / "reconstruction-views.png", contact_sheet(images, 7))
 
 
-def _start(picture: Path, out: Path | None, run: RunOptions, sampling: SamplingOptions, about: PhotoOptions) -> _Work:
-    """Check everything that can be wrong before any work, load the model, cut the object out and show how."""
+def _start(
+    picture: Path,
+    out: Path | None,
+    run: RunOptions,
+    sampling: SamplingOptions,
+    about: PhotoOptions,
+    frame: int | None = None,
+) -> _Work:
+    """Check everything that can be wrong before any work, load the model, cut the object out and show how.
+
+    `frame` is the one wanted if the picture may be a scene; None if it may not.
+    """
     from zero123.files import writable_folder
     from zero123.images import io
+    from zero123.reconstruction.scene import prepare_whole, scene_folder, scene_photo
 
-    image = io.load(picture)
+    scene = None if frame is None else scene_folder(picture)
+    taken = None if scene is None else scene_photo(scene, frame or 0)
+    image = io.load(picture) if taken is None else taken.rgba
     with bar("loading the model"):
         settings, source = sampling.settings(), about.source()
         views = run.load()
-        photo = views.prepare(image, cast(Any, about.background))  # checked there
+        prepare = views.prepare if taken is None else partial(prepare_whole, views)
+        photo = prepare(image, cast(Any, about.background))  # checked there
         folder = writable_folder(out or Path("out") / picture.stem)  # made once nothing else can be wrong
+    source = taken.pose if source is None and taken is not None else source
     io.save(folder / "mask.png", photo.mask)
     io.save(folder / "input.png", photo.rgba)
     matte, model = photo.matte, views.model.settings

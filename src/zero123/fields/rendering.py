@@ -54,12 +54,18 @@ class Rendered:
         opacity: share of the light that comes from the field, in [0, 1], (N,).
         depth: expected distance along the ray, world units, (N,).
         weights: share of each sample, (N, K); with the background's they sum to 1.
+        shown: places of the samples whose colour was looked up, (P, 3), world units.
+        ray: the ray of each of these, (P,).
+        share: and its weight, (P,).
     """
 
     colour: Tensor
     opacity: Tensor
     depth: Tensor
     weights: Tensor
+    shown: Tensor
+    ray: Tensor
+    share: Tensor
 
 
 def ray_box(origins: Tensor, directions: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,7 +149,7 @@ def render(
     colour = behind[:, None] * background
     colour = colour.index_add(0, rows, share[:, None] * field.features(points))
     depth = (weights * distance).sum(dim=-1) + behind * march.far_depth
-    return Rendered(colour, 1 - behind, depth, weights)
+    return Rendered(colour, 1 - behind, depth, weights, points, rows, share)
 
 
 @torch.no_grad()

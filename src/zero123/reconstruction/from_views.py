@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from zero123.fields.hashgrid import HashField
 from zero123.fields.voxels import VoxelField
 from zero123.geometry.camera import Camera
 from zero123.meshes.mesh import Mesh
@@ -125,7 +126,7 @@ def mesh_from_field(found: VoxelField, occupied: Tensor, settings: Reconstructio
 
 
 @torch.no_grad()
-def surface_colours(found: VoxelField, mesh: Mesh, samples: int = 7) -> np.ndarray:
+def surface_colours(found: VoxelField | HashField, mesh: Mesh, samples: int = 7) -> np.ndarray:
     """What one sees of the field when one looks straight down at each vertex, (N, 3), in [0, 1].
 
     Light is gathered from 1.5 voxels above the surface to 1.5 below, as the renders of the fit did; reading the

@@ -17,6 +17,7 @@ from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import OrbitPose
 from zero123.geometry.paths import cube_normalised, evenly_spread
 from zero123.meshes.mesh import Mesh
+from zero123.meshes.texture import project_colours
 from zero123.models.view_model import ViewModel
 from zero123.reconstruction.score_gradient import WEIGHTS, WeightName
 from zero123.reconstruction.score_mesh import coloured_by_pictures, solid_surface
@@ -32,7 +33,7 @@ class ScoreFitSettings:
         steps: of the optimiser.
         learning_rate: Adamax's, for density, colour and gain.
         accumulate: views whose gradients are added up in a step; the original's `grad_accum`.
-        scale: guidance.
+        scale: guidance; 0 takes what suits the model.
         weight: of noise levels, see `score_gradient.WEIGHTS`.
         grid: voxels along each side of the field.
         half_side: of the field's box, world units.
@@ -132,10 +133,13 @@ class ScoreFit:
         photo: the input on white, (1, 3, S, S) in [0, 1].
         elevation: of the camera that took it, radians; its azimuth is 0.
         settings: how.
+        alpha: the object's in the photo, (S, S); where it is known, the mesh has the photo's own colours there.
     """
 
-    def __init__(self, model: ViewModel, photo: Tensor, elevation: float, settings: ScoreFitSettings) -> None:
-        self.settings, self.done = settings, 0
+    def __init__(
+        self, model: ViewModel, photo: Tensor, elevation: float, settings: ScoreFitSettings, alpha: Tensor | None = None
+    ) -> None:
+        self.settings, self.done, self._alpha = settings, 0, alpha
         source = OrbitPose(torch.zeros(1), torch.tensor([elevation]), torch.tensor([settings.input_radius]))
         weight = WEIGHTS[settings.weight]
         self.teacher = Teacher(model, photo, source, settings.scale, weight, settings.reduce_variance)
@@ -246,7 +250,11 @@ class ScoreFit:
         poses = evenly_spread(_VIEWS_FOR_COLOUR, (-0.4, 1.3), self.settings.input_radius)
         bare = solid_surface(self.field, self._march, self.camera(poses.to(self._device), self._hw), faces)
         pictures, _ = self.looks(poses)
-        return coloured_by_pictures(bare, pictures, self.camera(poses, pictures.shape[-2:]))
+        mesh = coloured_by_pictures(bare, pictures, self.camera(poses, pictures.shape[-2:]))
+        if self._alpha is None:
+            return mesh
+        rgba = torch.cat((self.teacher.photo[0].cpu(), self._alpha[None].cpu()))
+        return project_colours(mesh, rgba, self.camera(self.source.to("cpu"), rgba.shape[-2:])[0])
 
     def state(self) -> dict[str, Tensor]:
         """Everything needed to go on to the last bit, on the CPU."""

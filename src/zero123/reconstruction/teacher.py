@@ -24,7 +24,7 @@ class Teacher:
         model: as above; frozen from here on.
         photo: as above.
         source: as above.
-        scale: guidance; 1 is off.
+        scale: guidance; 1 is off, 0 takes what suits the model.
         weight: of noise levels.
         reduce_variance: see `score_gradient`.
     """
@@ -42,7 +42,7 @@ class Teacher:
         self.photo = photo.to(model.device, torch.float32)
         self.source = source.to(model.device, torch.float32)
         self.weight, self.reduce_variance = weight, reduce_variance
-        self.guided = Guided(model, scale)
+        self.guided = Guided(model, scale or model.settings.scale)
         with torch.no_grad():
             self._look: Look = model.look(self.photo.to(model.dtype), self.source)
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
 from zero123.geometry.camera import Camera
 from zero123.geometry.paths import turntable
+from zero123.images.alpha import composite
+from zero123.images.sheets import save_video
+from zero123.meshes.export import export_mesh
 from zero123.meshes.mesh import Mesh
 from zero123.meshes.raster import draw_picture
 
@@ -34,3 +39,14 @@ def render_turntable(
     """
     camera = Camera.from_orbit(turntable(count, elevation, radius), hw=hw)
     return torch.stack([torch.from_numpy(draw_picture(mesh, camera[k], shade=shade)) for k in range(count)])
+
+
+def write_with_turntable(mesh: Mesh, file: Path, fps: float = 12.0) -> None:
+    """Write a mesh, and `turntable.mp4` on white beside it.
+
+    Raises:
+        ValueError: the file's ending is none of `meshes.export.FORMATS`, or the mesh is empty.
+        OSError: something cannot be written.
+    """
+    export_mesh(mesh, file)
+    save_video(file.parent / "turntable.mp4", composite(render_turntable(mesh), torch.ones(3)), fps)
