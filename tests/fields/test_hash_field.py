@@ -84,3 +84,13 @@ def test_a_fresh_field_is_a_blob_in_the_middle_that_rays_can_see():
 def test_encodings_that_cannot_be_are_refused(wrong):
     with pytest.raises(ValueError, match="table a power of 2"):
         HashEncoding(**wrong)
+
+
+def test_vertices_share_entries_by_the_hash_of_the_paper():
+    encoding = HashEncoding(levels=1, table=2**19, coarsest=200, finest=200)
+    low = torch.randint(0, 200, (500, 3), generator=torch.Generator().manual_seed(0))
+    rows = encoding._rows(low.int(), 200, False)
+    for k in range(8):
+        x, y, z = (low + torch.tensor([k & 1, k >> 1 & 1, k >> 2])).unbind(-1)
+        expected = (x ^ y * 2654435761 ^ z * 805459861) % 2**19
+        assert torch.equal(rows[:, k].long(), expected)

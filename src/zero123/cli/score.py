@@ -100,10 +100,10 @@ def by_score(start: Start, settings: ScoreSettings, file: Path, faces: int) -> N
     said = {
         "model": start.views.model.settings.name,
         "photo": hashlib.sha256(photo.rgba.numpy().tobytes()).hexdigest()[:16],
-        "elevation_deg": round(elevation * 180 / torch.pi, 3),
+        "photo_elevation_deg": round(elevation * 180 / torch.pi, 3),
         **asdict(settings),
     }
-    say(f"picture taken to be from {said['elevation_deg']:.0f}° above the horizon")
+    say(f"picture taken to be from {said['photo_elevation_deg']:.0f}° above the horizon")
     going_on = unfinished(folder)
     if going_on:
         _same(folder, said)

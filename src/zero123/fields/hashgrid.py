@@ -10,6 +10,9 @@ from torch import Tensor, nn
 _PRIMES = (1, 2654435761, 805459861)
 """Equation 4 of Müller et al., 2022 (arXiv:2201.05989)."""
 
+_LOW_PRIMES = tuple((prime + 2**31) % 2**32 - 2**31 for prime in _PRIMES)
+"""The same numbers modulo 2^32, as signed integers of 32 bits hold them."""
+
 
 class HashEncoding(nn.Module):
     """Features of points in the unit cube, read from grids whose vertices share a table where they are too many.
@@ -56,18 +59,22 @@ class HashEncoding(nn.Module):
         place = points.clamp(0, 1) * side
         low = place.detach().floor().clamp(max=side - 1)
         within = place - low
-        corners = torch.tensor([[k & 1, k >> 1 & 1, k >> 2] for k in range(8)], device=points.device)
-        vertices = low.long()[:, None] + corners  # (P, 8, 3)
-        share = torch.where(corners == 1, within[:, None], 1 - within[:, None]).prod(-1)
-        rows = self.starts[level] + self._rows(vertices, side, self.dense[level])
-        found = self.entries.index_select(0, rows.reshape(-1)).view(*rows.shape, -1)
+        ends = torch.stack((1 - within, within), dim=1)  # shares of the lower and the upper vertex, (P, 2, 3)
+        x, y, z = ends.unbind(-1)
+        share = (z[:, :, None, None] * y[:, None, :, None] * x[:, None, None]).flatten(1)
+        rows = self._rows(low.int(), side, self.dense[level])
+        found = self.entries.index_select(0, (rows + self.starts[level]).reshape(-1).long()).view(*rows.shape, -1)
         return (share[..., None] * found).sum(1)
 
-    def _rows(self, vertices: Tensor, side: int, dense: bool) -> Tensor:
-        x, y, z = vertices.unbind(-1)
+    def _rows(self, low: Tensor, side: int, dense: bool) -> Tensor:
+        """Entries of the eight vertices around points whose lowest vertex is `low`, (P, 3) -> (P, 8), x fastest."""
+        both = torch.stack((low, low + 1), dim=1).unbind(-1)
         if dense:
-            return (z * (side + 1) + y) * (side + 1) + x
-        return (x * _PRIMES[0] ^ y * _PRIMES[1] ^ z * _PRIMES[2]) & (self.table - 1)
+            x, y, z = (axis * (side + 1) ** k for k, axis in enumerate(both))
+            return (z[:, :, None, None] + y[:, None, :, None] + x[:, None, None]).flatten(1)
+        # The lowest bits of a product depend on the lowest bits of its factors alone: 32 of them are enough.
+        x, y, z = (axis * _LOW_PRIMES[k] & (self.table - 1) for k, axis in enumerate(both))
+        return (z[:, :, None, None] ^ y[:, None, :, None] ^ x[:, None, None]).flatten(1)
 
 
 class HashField(nn.Module):

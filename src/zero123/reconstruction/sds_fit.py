@@ -121,7 +121,7 @@ class SdsFit:
     def random_poses(self, count: int) -> OrbitPose:
         """Where random cameras stand, (count,)."""
         settings = self.settings
-        low, high = (math.radians(e) for e in settings.elevation_deg)
+        low, high = (math.radians(e) for e in settings.elevations_deg)
         return random_views(count, self._generator, (low, high), settings.radius).to(self._device)
 
     def _score(self, pictures: Tensor, poses: OrbitPose) -> Tensor:

@@ -43,7 +43,7 @@ class SdsSettings:
         orientation: see `fields.regularizers.orientation`.
         normal_smoothness: of the difference of normals a voxel apart, where light stops.
         normal_samples: points at which normals are taken in a step, at most.
-        elevation_deg: lowest and highest random camera, degrees.
+        elevations_deg: lowest and highest random camera, degrees.
         radius: nearest and farthest, world units.
         input_radius: distance of the input camera.
         seed: of the field's start, cameras, steps and noise.
@@ -78,7 +78,7 @@ class SdsSettings:
     orientation: float = 1.0
     normal_smoothness: float = 1.0
     normal_samples: int = 2048
-    elevation_deg: tuple[float, float] = (-10.0, 80.0)
+    elevations_deg: tuple[float, float] = (-10.0, 80.0)
     radius: tuple[float, float] = (RADIUS, RADIUS)
     input_radius: float = RADIUS
     seed: int = 0
@@ -99,7 +99,7 @@ class SdsSettings:
         for name, least, most in (
             ("noise_first", 0.0, 1.0),
             ("noise_last", 0.0, 1.0),
-            ("elevation_deg", -90.0, 90.0),
+            ("elevations_deg", -90.0, 90.0),
             ("radius", 1e-3, 1e3),
         ):
             pair = getattr(self, name)
