@@ -260,9 +260,8 @@ def test_loss_and_gradients_of_training_are_the_originals(model, trained):
 def test_the_score_gradient_is_the_originals(model, looked, case):
     """SJC's step on given latents: guidance 100, the render's own score and that of its noised self."""
     theirs = golden(f"free_sjc_{case}")
-    y, noise = torch.from_numpy(theirs["y"]), torch.from_numpy(theirs["noise"])
-    sigma = torch.from_numpy(theirs["sigma"]).reshape(1)
-    move = torch.from_numpy(theirs["T"])
+    y, noise = theirs["y"].float(), theirs["noise"].float()
+    sigma, move = theirs["sigma"].float().reshape(1), theirs["T"].float()
     relative = RelativePose(torch.atan2(move[1], move[2])[None], -move[:1], move[3:])
     with torch.no_grad():
         said = model.join(looked, relative)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -67,3 +68,37 @@ def score_gradient(
     clean = denoiser(noised, sigma, condition)
     change = (clean - (render if reduce_variance else noised)) / level
     return -per_image(weight(sigma), render) * change
+
+
+@torch.no_grad()
+def inverted_noise(denoiser: Denoiser, render: Tensor, sigma: Tensor, condition: Any, steps: int) -> Tensor:
+    """The noise under which a denoiser's own ODE would have drawn a render: the same for the same render.
+
+    Score distillation via inversion (Section 4 of Lukoianov et al., 2024, arXiv:2405.15891) takes it in the place of
+    random noise, so that the gradient no longer changes its mind from step to step. Here by Euler's steps of
+    dx / dsigma = (x - D(x; sigma)) / sigma (Equation 1 of Karras et al., 2022, arXiv:2206.00364), upwards.
+
+    Args:
+        denoiser: guided or not.
+        render: (B, C, h, w).
+        sigma: noise levels to arrive at, over 0, (B,).
+        condition: what the render should show.
+        steps: evaluations of the denoiser, at least 1, at levels spread evenly in sigma^(1/3).
+
+    Returns:
+        (B, C, h, w), about standard normal.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    ramp = torch.linspace(0.0, 1.0, steps + 1, device=sigma.device, dtype=sigma.dtype)
+    first = sigma * _FIRST_LEVEL
+    levels = (first ** (1 / 3) + ramp[:, None] * (sigma ** (1 / 3) - first ** (1 / 3))) ** 3
+    x = render
+    for low, high in pairwise(levels):
+        clean = denoiser(x, low, condition)
+        x = x + per_image((high - low) / low, x) * (x - clean)
+    return (x - render) / per_image(sigma, render)
+
+
+_FIRST_LEVEL = 0.05
+"""Where the inversion starts, as a share of where it ends: a render counts as a picture with that little noise."""

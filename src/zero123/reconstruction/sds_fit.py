@@ -131,7 +131,10 @@ class SdsFit:
         whole = functional.interpolate(pictures, (size, size), mode="bilinear", align_corners=False)
         latents = model.autoencoder.encode(whole.to(model.dtype)).float()
         sigma = self.teacher.levels(*self.noise_steps(), len(poses), self._generator)
-        noise = torch.randn(latents.shape, generator=self._generator).to(latents)
+        if self.settings.inversion:
+            noise = self.teacher.inverted(latents, poses, sigma, self.settings.inversion)
+        else:
+            noise = torch.randn(latents.shape, generator=self._generator).to(latents)
         return (self.teacher.gradient(latents, poses, sigma, noise) * latents).sum() / len(poses)
 
     def _input_losses(self, seen: Rendered, side: int) -> dict[str, Tensor]:

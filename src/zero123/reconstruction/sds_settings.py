@@ -21,6 +21,8 @@ class SdsSettings:
         learning_rate: Adam's.
         scale: guidance; 0 takes what suits the model.
         weight: of noise levels, see `score_gradient.WEIGHTS`.
+        inversion: steps in which the noise is found that a render could have come from (SDI, see
+            `score_gradient.inverted_noise`); 0 draws noise at random.
         score_weight: of the score beside the losses below.
         noise_first, noise_last: lowest and highest noise drawn at the start and after annealing, shares of the
             schedule's steps, in [0, 1].
@@ -53,6 +55,7 @@ class SdsSettings:
     learning_rate: float = 0.01
     scale: float = 0.0
     weight: WeightName = "sds"
+    inversion: int = 0
     score_weight: float = 0.1
     noise_first: tuple[float, float] = (0.4, 0.85)
     noise_last: tuple[float, float] = (0.2, 0.5)

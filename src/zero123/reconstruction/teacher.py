@@ -9,7 +9,7 @@ from zero123.diffusion.guidance import Guided, Pair
 from zero123.geometry.orbit import OrbitPose
 from zero123.models.condition import Look
 from zero123.models.view_model import ViewModel
-from zero123.reconstruction.score_gradient import Weight, score_gradient
+from zero123.reconstruction.score_gradient import Weight, inverted_noise, score_gradient
 
 
 class Teacher:
@@ -70,6 +70,11 @@ class Teacher:
         """
         pair = self.pair(poses)
         return score_gradient(self.guided, latents.detach(), sigma, pair, noise, self.weight, self.reduce_variance)
+
+    def inverted(self, latents: Tensor, poses: OrbitPose, sigma: Tensor, steps: int) -> Tensor:
+        """Noise for `gradient` that depends on the latents alone; see `inverted_noise`."""
+        condition = self.pair(poses).conditional
+        return inverted_noise(self.model, latents.detach(), sigma, condition, steps)
 
     @torch.no_grad()
     def white(self) -> Tensor:
