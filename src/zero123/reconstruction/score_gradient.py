@@ -83,22 +83,17 @@ def inverted_noise(denoiser: Denoiser, render: Tensor, sigma: Tensor, condition:
         render: (B, C, h, w).
         sigma: noise levels to arrive at, over 0, (B,).
         condition: what the render should show.
-        steps: evaluations of the denoiser, at least 1, at levels spread evenly in sigma^(1/3).
+        steps: evaluations of the denoiser, at least 1, at levels spread evenly in sigma^(1/3); the first step, from no
+            noise, takes the slope at its end.
 
     Returns:
         (B, C, h, w), about standard normal.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    ramp = torch.linspace(0.0, 1.0, steps + 1, device=sigma.device, dtype=sigma.dtype)
-    first = sigma * _FIRST_LEVEL
-    levels = (first ** (1 / 3) + ramp[:, None] * (sigma ** (1 / 3) - first ** (1 / 3))) ** 3
+    levels = torch.linspace(0.0, 1.0, steps + 1, device=sigma.device, dtype=sigma.dtype)[:, None] ** 3 * sigma
     x = render
     for low, high in pairwise(levels):
-        clean = denoiser(x, low, condition)
-        x = x + per_image((high - low) / low, x) * (x - clean)
+        known = torch.where(low > 0, low, high)
+        x = x + per_image((high - low) / known, x) * (x - denoiser(x, known, condition))
     return (x - render) / per_image(sigma, render)
-
-
-_FIRST_LEVEL = 0.05
-"""Where the inversion starts, as a share of where it ends: a render counts as a picture with that little noise."""

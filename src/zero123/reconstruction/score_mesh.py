@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zero123.fields.rendering import Field, March, render
+from zero123.fields.rendering import Field, March, cells_at, render
 from zero123.fields.voxels import cell_centres
 from zero123.geometry.camera import Camera
 from zero123.meshes.mesh import Mesh
@@ -74,7 +74,11 @@ def solid_surface(
 
     level = stopping_density(field, march, cameras, occupied) / 2
     centres = cell_centres((cells,) * 3, field.low, field.high).reshape(-1, 3)
-    density = torch.cat([field.sigma(part) for part in centres.split(1 << 17)])
+    inside = torch.ones_like(centres[:, 0], dtype=torch.bool)
+    if occupied is not None:
+        inside = cells_at(occupied, centres, field.low, field.high)
+    density = torch.zeros_like(centres[:, 0])
+    density[inside] = torch.cat([field.sigma(part) for part in centres[inside].split(1 << 17)])
     # Share of light that a layer takes which takes half of it at the level: steep and bounded, as a surface should be.
     solid = -torch.expm1(-density * (math.log(2) / level)).reshape((cells,) * 3)
     smooth = gaussian_filter(solid.cpu().numpy(), blur, mode="nearest")
