@@ -10,7 +10,6 @@ import argparse
 import math
 import time
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,27 +17,15 @@ from torch import Tensor
 from zero123 import NovelViews
 from zero123.data.procedural.generate import family_of, generate
 from zero123.data.render.embree import render
-from zero123.diffusion.denoiser import per_image
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import RADIUS, OrbitPose
 from zero123.geometry.paths import turntable
 from zero123.images.alpha import composite
-from zero123.reconstruction import teacher as room
 from zero123.reconstruction.sds_fit import SdsFit
 from zero123.reconstruction.sds_settings import SdsSettings
 
 ELEVATION = 20.0
-VARIANTS = {"SJC": {"weight": "sjc"}, "SDS": {"weight": "sds"}, "NFSD": {"weight": "sds"}, "SDI": {"inversion": 4}}
-
-
-def noise_free(guided: Any, render: Tensor, sigma: Tensor, pair: Any, noise: Tensor, weight: Any, _: bool) -> Tensor:
-    """The gradient of NFSD, Equation 8 of Katzir et al., 2023 (arXiv:2310.17590), where there are no negative prompts:
-    guidance alone, and the unconditional guess where noise is low, sigma below that of step 200."""
-    noised, level = render + per_image(sigma, render) * noise, per_image(sigma, render)
-    with torch.no_grad():
-        nothing, said = guided._both(noised, sigma, pair)
-    change = guided.scale * (said - nothing) + (level < 0.46) * (nothing - noised)
-    return -per_image(weight(sigma), render) * change / level
+VARIANTS = {"SJC": {"weight": "sjc"}, "SDS": {"weight": "sds"}, "NFSD": {"noise_free": True}, "SDI": {"inversion": 4}}
 
 
 def pictures(seed: int, poses: OrbitPose, size: int) -> Tensor:
@@ -82,13 +69,12 @@ def main() -> None:
     size = views.model.settings.image_size
     base = SdsSettings(steps=given.steps, sides=(given.side,), views=(2,), milestones=())
     base = replace(base, orientation=0.0, normal_smoothness=0.0, score_weight=given.score_weight)
-    around, usual = turntable(8, 0.35, RADIUS), room.score_gradient
+    around = turntable(8, 0.35, RADIUS)
     print("| object | score | signal over noise | PSNR | CPU seconds |\n|---|---|---:|---:|---:|", flush=True)
     for seed in given.seeds:
         truth = composite(pictures(seed, around, size), torch.ones(3))
         photo = pictures(seed, OrbitPose.from_degrees([0.0], [ELEVATION], [RADIUS]), size)[0]
         for name, change in VARIANTS.items():
-            room.score_gradient = noise_free if name == "NFSD" else usual  # type: ignore[assignment]
             fit, start = (
                 SdsFit(views.model, photo, math.radians(ELEVATION), replace(base, **change)),
                 time.process_time(),

@@ -9,6 +9,7 @@ import torch
 from test_score_fit import Identity, Knowing, ball
 
 from tiny_model import blobs, tiny_view_model
+from zero123.diffusion.guidance import Guided, Pair
 from zero123.fields.rendering import March
 from zero123.fields.voxels import VoxelField
 from zero123.geometry.camera import Camera
@@ -16,7 +17,7 @@ from zero123.geometry.orbit import RADIUS, OrbitPose
 from zero123.geometry.paths import evenly_spread
 from zero123.meshes.mesh import Mesh
 from zero123.meshes.surface import is_watertight, volume
-from zero123.reconstruction.score_gradient import inverted_noise
+from zero123.reconstruction.score_gradient import inverted_noise, noise_free_gradient
 from zero123.reconstruction.score_mesh import coloured_by_pictures, solid_surface, stopping_density
 from zero123.reconstruction.sds_fit import SdsFit
 from zero123.reconstruction.sds_settings import SdsSettings
@@ -107,6 +108,7 @@ def test_a_denoiser_that_knows_an_object_makes_it():
         {"noise_first": (0.9, 0.1)},
         {"elevations_deg": (-100.0, 0.0)},
         {"emptiest": 0.0},
+        {"inversion": 2, "noise_free": True},
     ],
 )
 def test_settings_that_mean_nothing_are_refused(wrong):
@@ -138,6 +140,24 @@ def test_a_render_that_is_the_mean_hides_no_noise():
     assert inverted_noise(gaussian(0.3, 0.5), render, torch.tensor([2.0]), None, 3).abs().max() < 1e-6
     with pytest.raises(ValueError, match="steps must be at least 1"):
         inverted_noise(gaussian(0.3, 0.5), render, torch.tensor([2.0]), None, 0)
+
+
+def test_without_noise_s_part_a_picture_that_says_nothing_asks_for_nothing():
+    """High noise: whatever the noise was, what the denoiser answers to it cancels; low noise: it pulls to the data."""
+
+    def data(x, sigma, said):
+        return gaussian(0.3, 0.5)(x, sigma, None) + (1.0 if said == "more" else 0.0)
+
+    render, generator = torch.zeros(1, 1, 4, 4), torch.Generator().manual_seed(0)
+    for _ in range(3):
+        noise = torch.randn(render.shape, generator=generator)
+        high = (torch.tensor([2.0]), Pair("nothing", "nothing"), noise, torch.ones_like)
+        assert not noise_free_gradient(Guided(data, 3.0), render, *high).any()
+        told = (torch.tensor([2.0]), Pair("more", "nothing"), noise, torch.ones_like)
+        asked = noise_free_gradient(Guided(data, 3.0), render, *told)
+        torch.testing.assert_close(asked, torch.full_like(render, -1.5))
+    low = (torch.tensor([0.2]), Pair("nothing", "nothing"), torch.zeros_like(render), torch.ones_like)
+    assert (noise_free_gradient(Guided(data, 3.0), render, *low) < 0).all()
 
 
 # The surface

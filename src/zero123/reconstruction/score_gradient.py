@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from zero123.diffusion.denoiser import Denoiser, per_image
+from zero123.diffusion.guidance import Guided, Pair
 
 Weight = Callable[[Tensor], Tensor]
 """Noise levels (B,) to factors of the gradient (B,)."""
@@ -68,6 +69,28 @@ def score_gradient(
     clean = denoiser(noised, sigma, condition)
     change = (clean - (render if reduce_variance else noised)) / level
     return -per_image(weight(sigma), render) * change
+
+
+@torch.no_grad()
+def noise_free_gradient(
+    guided: Guided, render: Tensor, sigma: Tensor, pair: Pair, noise: Tensor, weight: Weight = sds_weight
+) -> Tensor:
+    """Gradient of NFSD, in which the noise itself has no part, to go down along; arguments as for `score_gradient`.
+
+    Equation 8 of Katzir et al., 2023 (arXiv:2310.17590): guidance's direction, and where noise is low (below step 200
+    of Stable Diffusion's schedule) also what the denoiser would change with nothing said. Their negative prompt, which
+    stands for the latter where noise is high, has no likeness in a model that is told a picture.
+    """
+    level = per_image(sigma, render)
+    noised = render + level * noise
+    nothing = guided.denoiser(noised, sigma, pair.unconditional)
+    said = guided.denoiser(noised, sigma, pair.conditional)
+    change = guided.scale * (said - nothing) + (level < _LOW_NOISE) * (nothing - noised)
+    return -per_image(weight(sigma), render) * change / level
+
+
+_LOW_NOISE = 0.46
+"""Sigma of step 200."""
 
 
 @torch.no_grad()

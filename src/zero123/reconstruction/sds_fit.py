@@ -42,7 +42,9 @@ class SdsFit:
         self._photo = photo.to(self._device, torch.float32)
         source = OrbitPose(torch.zeros(1), torch.tensor([elevation]), torch.tensor([settings.input_radius]))
         on_white = composite(self._photo[None], torch.ones(3))
-        self.teacher = Teacher(model, on_white, source, settings.scale, WEIGHTS[settings.weight])
+        self.teacher = Teacher(
+            model, on_white, source, settings.scale, WEIGHTS[settings.weight], noise_free=settings.noise_free
+        )
         self.source = self.teacher.source
         self._generator = torch.Generator().manual_seed(settings.seed)
         with torch.random.fork_rng(devices=[]):

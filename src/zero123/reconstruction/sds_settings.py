@@ -21,6 +21,7 @@ class SdsSettings:
         learning_rate: Adam's.
         scale: guidance; 0 takes what suits the model.
         weight: of noise levels, see `score_gradient.WEIGHTS`.
+        noise_free: the score without the part that noise has in it (NFSD, see `score_gradient.noise_free_gradient`).
         inversion: steps in which the noise is found that a render could have come from (SDI, see
             `score_gradient.inverted_noise`); 0 draws noise at random.
         score_weight: of the score beside the losses below.
@@ -55,6 +56,7 @@ class SdsSettings:
     learning_rate: float = 0.01
     scale: float = 0.0
     weight: WeightName = "sds"
+    noise_free: bool = False
     inversion: int = 0
     score_weight: float = 0.1
     noise_first: tuple[float, float] = (0.4, 0.85)
@@ -98,6 +100,8 @@ class SdsSettings:
         for name in ("scale", "score_weight", "input_weight", "mask_weight", "sparsity", "opaque", "orientation"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
+        if self.inversion < 0 or (self.inversion and self.noise_free):
+            raise ValueError(f"inversion must be at least 0, and 0 with noise_free, got {self.inversion}")
         self._check_stages()
         for name, least, most in (
             ("noise_first", 0.0, 1.0),

@@ -9,7 +9,7 @@ from zero123.diffusion.guidance import Guided, Pair
 from zero123.geometry.orbit import OrbitPose
 from zero123.models.condition import Look
 from zero123.models.view_model import ViewModel
-from zero123.reconstruction.score_gradient import Weight, inverted_noise, score_gradient
+from zero123.reconstruction.score_gradient import Weight, inverted_noise, noise_free_gradient, score_gradient
 
 
 class Teacher:
@@ -27,6 +27,7 @@ class Teacher:
         scale: guidance; 1 is off, 0 takes what suits the model.
         weight: of noise levels.
         reduce_variance: see `score_gradient`.
+        noise_free: take `noise_free_gradient` in its place.
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class Teacher:
         scale: float,
         weight: Weight,
         reduce_variance: bool = True,
+        noise_free: bool = False,
     ) -> None:
         self.model = model.requires_grad_(False)
         self.photo = photo.to(model.device, torch.float32)
         self.source = source.to(model.device, torch.float32)
-        self.weight, self.reduce_variance = weight, reduce_variance
+        self.weight, self.reduce_variance, self.noise_free = weight, reduce_variance, noise_free
         self.guided = Guided(model, scale or model.settings.scale)
         with torch.no_grad():
             self._look: Look = model.look(self.photo.to(model.dtype), self.source)
@@ -69,6 +71,8 @@ class Teacher:
             noise: standard normal, as the latents.
         """
         pair = self.pair(poses)
+        if self.noise_free:
+            return noise_free_gradient(self.guided, latents.detach(), sigma, pair, noise, self.weight)
         return score_gradient(self.guided, latents.detach(), sigma, pair, noise, self.weight, self.reduce_variance)
 
     def inverted(self, latents: Tensor, poses: OrbitPose, sigma: Tensor, steps: int) -> Tensor:
