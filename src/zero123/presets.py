@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from zero123.reconstruction.score_fit import ScoreFitSettings
+from zero123.reconstruction.sds_settings import SdsSettings
 from zero123.training.objective import ObjectiveSettings
 from zero123.training.settings import TrainSettings
 
@@ -97,6 +99,31 @@ PRESETS = {
     "finetune": FINETUNE_TRAINING,
 }
 """Settings of training by name."""
+
+SJC_ORIGINAL = ScoreFitSettings()
+"""The documented command of Zero-1-to-3's 3D reconstruction, for released weights: 10 000 steps at guidance 100."""
+
+SJC_QUICK = replace(
+    SJC_ORIGINAL,
+    steps=600,
+    learning_rate=0.1,
+    scale=0.0,
+    grid=48,
+    half_side=0.8,
+    input_weight=3000.0,
+    depth_smoothness=300.0,
+    near_weight=300.0,
+    input_radius=1.85,
+)
+"""A field in minutes on a processor, with `mini` or any other model."""
+
+ScoreSettings = ScoreFitSettings | SdsSettings
+
+SCORE_PRESETS: dict[str, dict[str, ScoreSettings]] = {
+    "sjc": {"quick": SJC_QUICK, "original": SJC_ORIGINAL},
+    "sds": {"sds": SdsSettings()},
+}
+"""Settings of fields made by a score, by method and name; the first of a method is its default."""
 
 
 @dataclass(frozen=True)

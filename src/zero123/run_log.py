@@ -14,10 +14,10 @@ from typing import Any
 
 
 @contextmanager
-def alone_in(folder: str | Path) -> Iterator[None]:
+def alone_in(folder: str | Path, doing: str = "training") -> Iterator[None]:
     """Keep every other run out of a folder, made if missing, while the block runs.
 
-    The operating system holds the lock, so one that was killed leaves none behind.
+    The operating system holds the lock, so one that was killed leaves none behind. `doing` is what others are told.
 
     Raises:
         OSError: another run is in the folder, or it cannot be written; in one line.
@@ -32,7 +32,7 @@ def alone_in(folder: str | Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         who = holder.read_text(encoding="utf-8").strip() if holder.is_file() else "another program"
-        raise OSError(f"{folder}: {who} is training here; wait for it or stop it, or choose another folder") from None
+        raise OSError(f"{folder}: {who} is {doing} here; wait for it or stop it, or choose another folder") from None
     try:
         holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
         yield

@@ -12,6 +12,7 @@ from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.models.image_encoder import preprocess
 from zero123.models.pose_conditioning import pose_vector
 from zero123.models.weights.names import unet_modules
+from zero123.reconstruction.score_gradient import score_gradient
 from zero123.training.objective import Draws, Objective, ObjectiveSettings
 from zero123.training.preparation import suit_cpu
 
@@ -19,6 +20,7 @@ from zero123.training.preparation import suit_cpu
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 NETWORK, LATENT, IMAGE = 2e-5, 5e-4, 1e-4  # largest errors, golden/README.md section 4
+SCORE = 2e-2  # of values up to 290: guidance of 100 multiplies the network's errors
 DROPOUT = torch.tensor([0.02, 0.07, 0.12, 0.5])
 
 
@@ -252,3 +254,20 @@ def test_loss_and_gradients_of_training_are_the_originals(model, trained):
         agree("train_loss", f"gradient, {key}", first[name], values, 1e-4, relative=True)
         if "attn2.to_k" in key:
             assert norms[name] == 0  # one token teaches it nothing
+
+
+@pytest.mark.parametrize("case", ["a", "b"])
+def test_the_score_gradient_is_the_originals(model, looked, case):
+    """SJC's step on given latents: guidance 100, the render's own score and that of its noised self."""
+    theirs = golden(f"free_sjc_{case}")
+    y, noise = theirs["y"].float(), theirs["noise"].float()
+    sigma, move = theirs["sigma"].float().reshape(1), theirs["T"].float()
+    relative = RelativePose(torch.atan2(move[1], move[2])[None], -move[:1], move[3:])
+    with torch.no_grad():
+        said = model.join(looked, relative)
+        pair, guided = Pair(said, said.without_image()), Guided(model, 100.0)
+        clean = guided(y + sigma * noise, sigma, pair)
+    agree(f"free_sjc_{case}", "denoised", clean, theirs["Ds"], SCORE * float(sigma))
+    for name, reduce in (("grad_var_red", True), ("grad_no_var_red", False)):
+        found = score_gradient(guided, y, sigma, pair, noise, reduce_variance=reduce)
+        agree(f"free_sjc_{case}", name, -found, theirs[name], SCORE)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from zero123.geometry.orbit import OrbitPose
+    from zero123.meshes.mesh import Mesh
     from zero123.pipeline import Photo
     from zero123.reconstruction.from_views import Reconstruction, ReconstructionSettings
 
@@ -70,27 +71,41 @@ class MeshOptions:
 
         return replace(given, faces=self.faces, texture=self.texture)
 
-    def write(
-        self, file: Path, found: Reconstruction, images: Tensor, poses: OrbitPose, photo: Photo, halo: float
-    ) -> Path:
-        """Mesh, turntable, views and what else is wanted; says what else, and returns the turntable."""
+    def refuse_views(self, method: str) -> None:
+        """Raise ValueError, in one line, if something is wanted that only a mesh made of views has."""
+        for name, wanted in (("texture", self.texture), ("export-dataset", self.export_dataset)):
+            if wanted:
+                raise ValueError(f"--{name} is of --method views: {method} draws no views and colours vertices")
+
+    def write(self, file: Path, mesh: Mesh) -> Path:
+        """The mesh, its turntable and what else of it is wanted; says what else, and returns the turntable."""
         import torch
 
-        from zero123.geometry.camera import Camera
-        from zero123.images import io
         from zero123.images.alpha import composite
-        from zero123.images.sheets import contact_sheet, save_video
+        from zero123.images.sheets import save_video
         from zero123.meshes.export import export_mesh
-        from zero123.reconstruction.results import export_dataset, write_depth_and_normals
+        from zero123.reconstruction.results import write_depth_and_normals
         from zero123.reconstruction.turntable import render_turntable
 
-        export_mesh(found.mesh, file)
+        export_mesh(mesh, file)
         turning = file.parent / f"turntable.{self.turntable}"
-        save_video(turning, composite(render_turntable(found.mesh), torch.ones(3)), 12)
-        io.save(file.parent / "reconstruction-views.png", contact_sheet(images, 7))
+        save_video(turning, composite(render_turntable(mesh), torch.ones(3)), 12)
         if self.depth_normals:
-            write_depth_and_normals(file.parent / "sides", found.mesh)
+            write_depth_and_normals(file.parent / "sides", mesh)
             say(f"depth and normals from all sides in {file.parent / 'sides'}")
+        return turning
+
+    def write_with_views(
+        self, file: Path, found: Reconstruction, images: Tensor, poses: OrbitPose, photo: Photo, halo: float
+    ) -> Path:
+        """The same, and the views it was made of."""
+        from zero123.geometry.camera import Camera
+        from zero123.images import io
+        from zero123.images.sheets import contact_sheet
+        from zero123.reconstruction.results import export_dataset
+
+        turning = self.write(file, found.mesh)
+        io.save(file.parent / "reconstruction-views.png", contact_sheet(images, 7))
         if self.export_dataset is not None:
             camera = Camera.from_orbit(poses, hw=(images.shape[-2], images.shape[-1]))
             export_dataset(self.export_dataset, found, images, camera, photo.rgba, halo)

@@ -147,6 +147,16 @@ class PhotoOptions:
 
 
 @dataclass(frozen=True)
+class MeshPhotoOptions(PhotoOptions):
+    """The same where no other elevation could be meant."""
+
+    photo_elevation_deg: Annotated[
+        float | None,
+        _open("Height it was taken from, degrees.", "estimated", "--photo-elevation-deg", "--elevation-deg"),
+    ] = None
+
+
+@dataclass(frozen=True)
 class WorkerOptions:
     """Who works on many items."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -11,7 +12,8 @@ import typer
 
 from zero123.cli.console import bar, say
 from zero123.cli.mesh_options import MeshOptions
-from zero123.cli.options import PhotoOptions, RunOptions, SamplingOptions, grouped
+from zero123.cli.options import MeshPhotoOptions, PhotoOptions, RunOptions, SamplingOptions, grouped
+from zero123.cli.score import MethodOptions, Start, by_score
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,21 +90,32 @@ def orbit(
 
 
 def reconstruct(
-    picture: Picture,
+    picture: Annotated[
+        Path,
+        typer.Argument(
+            help="PNG, JPEG or WebP of one object, or a scene with transforms_train.json.", show_default=False
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", help="Mesh file: .glb, .obj, .ply, .stl. [default: out/PICTURE/model.FORMAT]"),
     ] = None,
     *,
+    how: MethodOptions,
     mesh: MeshOptions,
     run: RunOptions,
     sampling: SamplingOptions,
-    about: PhotoOptions,
+    about: MeshPhotoOptions,
 ) -> None:
-    """Make a textured 3D mesh: views all around, then a field fitted to them, then its surface."""
-    file = mesh.file(out, picture)
-    work = _start(picture, file.parent, run, sampling, about)
-    turning = work.reconstruct(file, mesh)
+    """Make a textured 3D mesh: views all around, then a field fitted to them; or a field made by the model's score."""
+    file, settings = mesh.file(out, picture), how.settings(sampling, run)
+    if settings is not None:
+        mesh.refuse_views(how.method)
+    work = _start(picture, file.parent, run, sampling, about, how.frame)
+    if settings is None:
+        turning = work.reconstruct(file, mesh)
+    else:
+        turning = by_score(Start(work.views, work.photo, work.source), settings, file, mesh)
     say(f"{file}, turning in {turning}")
 
 
@@ -177,20 +190,35 @@ class _Work:
         with bar("drawing views all around", "fitting the object") as update:
             found, images, poses = from_photo(self.views, self.photo, settings, update.named)
         say(f"picture taken to be from {float(poses.elevation[0].rad2deg()):.0f}° above the horizon")
-        return mesh.write(file, found, images, poses, self.photo, settings.reconstruction.hull.halo)
+        return mesh.write_with_views(file, found, images, poses, self.photo, settings.reconstruction.hull.halo)
 
 
-def _start(picture: Path, out: Path | None, run: RunOptions, sampling: SamplingOptions, about: PhotoOptions) -> _Work:
-    """Check everything that can be wrong before any work, load the model, cut the object out and show how."""
+def _start(
+    picture: Path,
+    out: Path | None,
+    run: RunOptions,
+    sampling: SamplingOptions,
+    about: PhotoOptions,
+    frame: int | None = None,
+) -> _Work:
+    """Check everything that can be wrong before any work, load the model, cut the object out and show how.
+
+    `frame` is the one wanted if the picture may be a scene; None if it may not.
+    """
     from zero123.files import writable_folder
     from zero123.images import io
+    from zero123.reconstruction.scene import prepare_whole, scene_folder, scene_photo
 
-    image = io.load(picture)
+    scene = None if frame is None else scene_folder(picture)
+    taken = None if scene is None else scene_photo(scene, frame or 0)
+    image = io.load(picture) if taken is None else taken.rgba
     with bar("loading the model"):
         settings, source = sampling.settings(), about.source()
         views = run.load()
-        photo = views.prepare(image, cast(Any, about.background))  # checked there
+        prepare = views.prepare if taken is None else partial(prepare_whole, views)
+        photo = prepare(image, cast(Any, about.background))  # checked there
         folder = writable_folder(out or Path("out") / picture.stem)  # made once nothing else can be wrong
+    source = taken.pose if source is None and taken is not None else source
     io.save(folder / "mask.png", photo.mask)
     io.save(folder / "input.png", photo.rgba)
     matte, model = photo.matte, views.model.settings

@@ -1,4 +1,4 @@
-"""Losses on a field or its renders that need no picture: emptiness, smooth depth, total variation, clear opacity."""
+"""Losses on a field or its renders that need no picture: emptiness, smoothness, clear opacity, normals that can be."""
 
 from __future__ import annotations
 
@@ -48,3 +48,27 @@ def opacity_entropy(opacity: Tensor, margin: float = 1e-3) -> Tensor:
     """
     share = opacity.clamp(margin, 1 - margin)
     return -(share * torch.log(share) + (1 - share) * torch.log1p(-share)).mean()
+
+
+def sparsity(opacity: Tensor, softness: float = 0.01) -> Tensor:
+    """Mean of sqrt(opacity^2 + softness): pulls down what is faint as hard as what is solid.
+
+    The opacity penalty of DreamFusion, appendix A.2 of Poole et al., 2022 (arXiv:2209.14988).
+    """
+    return (opacity**2 + softness).sqrt().mean()
+
+
+def orientation(weights: Tensor, normals: Tensor, directions: Tensor, rays: int) -> Tensor:
+    """Mean over rays of the sum of weight * max(0, normal . direction)^2: what is seen cannot face away.
+
+    Equation 11 of Verbin et al., 2022, "Ref-NeRF" (arXiv:2112.03907); as in DreamFusion, section 3.2, weights get no
+    gradient from it, else it would hide the surface instead of turning it.
+
+    Args:
+        weights: of samples, (P,).
+        normals: unit vectors out of the object, (P, 3).
+        directions: unit vectors along their rays, away from the camera, (P, 3).
+        rays: number of rays the samples are from.
+    """
+    away = (normals * directions).sum(-1).clamp(min=0)
+    return (weights.detach() * away**2).sum() / max(rays, 1)

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from zero123.fields.voxels import VoxelField
+
+class Field(Protocol):
+    """What rays can walk through.
+
+    Attributes:
+        low, high: corners of its box, (3,) each, world units, x y z.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def sigma(self, points: Tensor, /) -> Tensor:
+        """Density at world points, (P, 3) -> (P,), per world unit, at least 0."""
+        ...
+
+    def features(self, points: Tensor, /) -> Tensor:
+        """Colour at world points, (P, 3) -> (P, C)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,12 +54,18 @@ class Rendered:
         opacity: share of the light that comes from the field, in [0, 1], (N,).
         depth: expected distance along the ray, world units, (N,).
         weights: share of each sample, (N, K); with the background's they sum to 1.
+        shown: places of the samples whose colour was looked up, (P, 3), world units.
+        ray: the ray of each of these, (P,).
+        share: and its weight, (P,).
     """
 
     colour: Tensor
     opacity: Tensor
     depth: Tensor
     weights: Tensor
+    shown: Tensor
+    ray: Tensor
+    share: Tensor
 
 
 def ray_box(origins: Tensor, directions: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +108,7 @@ def composite(optical: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def render(
-    field: VoxelField,
+    field: Field,
     origins: Tensor,
     directions: Tensor,
     background: Tensor,
@@ -125,12 +149,12 @@ def render(
     colour = behind[:, None] * background
     colour = colour.index_add(0, rows, share[:, None] * field.features(points))
     depth = (weights * distance).sum(dim=-1) + behind * march.far_depth
-    return Rendered(colour, 1 - behind, depth, weights)
+    return Rendered(colour, 1 - behind, depth, weights, points, rows, share)
 
 
 @torch.no_grad()
 def render_picture(
-    field: VoxelField,
+    field: Field,
     origins: Tensor,
     directions: Tensor,
     background: Tensor,

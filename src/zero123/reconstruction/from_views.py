@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from zero123.fields.hashgrid import HashField
 from zero123.fields.voxels import VoxelField
 from zero123.geometry.camera import Camera
 from zero123.meshes.bake import Photo, bake
@@ -150,7 +151,7 @@ def painted(mesh: Mesh, found: VoxelField, photo: Tensor, views: Camera, setting
 
 @torch.no_grad()
 def field_colours(
-    found: VoxelField,
+    found: VoxelField | HashField,
     points: NDArray[np.float32],
     normals: NDArray[np.float32],
     samples: int = 7,
