@@ -156,6 +156,11 @@ class NovelViews:
             return self.model.look(self._pixels(photo)).source
 
     @torch.no_grad()
+    def places(self, pictures: Tensor) -> OrbitPose:
+        """Where the model believes framed pictures on white, (P, 3, S, S), were taken from, (P,)."""
+        return self.model.place(pictures.to(self.device, self.model.dtype))
+
+    @torch.no_grad()
     def __call__(
         self,
         photo: Photo,

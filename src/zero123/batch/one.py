@@ -107,7 +107,7 @@ def _draw(picture: Picture, order: Order, views: NovelViews, folder: Path) -> di
         _draw_views(photo, source, settings, views, folder)
     drawn = time.monotonic()
     if settings.faces is not None:
-        _draw_mesh(photo, settings, settings.faces, views, folder)
+        source, known = _draw_mesh(photo, settings, settings.faces, views, folder), True
     end = time.monotonic()
     return {
         "format": results.FORMAT,
@@ -138,12 +138,14 @@ def _draw_views(photo: Photo, source: OrbitPose, settings: BatchSettings, views:
         save_video(folder / "orbit.mp4", pictures, settings.fps)
 
 
-def _draw_mesh(photo: Photo, settings: BatchSettings, faces: int, views: NovelViews, folder: Path) -> None:
+def _draw_mesh(photo: Photo, settings: BatchSettings, faces: int, views: NovelViews, folder: Path) -> OrbitPose:
+    """The mesh and the views it was made from, written; where the photo was taken to be from."""
     own = PhotoSettings(elevation_deg=settings.photo_elevation_deg, sampling=replace(settings.sampling, samples=1))
     own = replace(own, reconstruction=replace(own.reconstruction, faces=faces))
-    found, images, _ = from_photo(views, photo, own)
+    found, images, poses = from_photo(views, photo, own)
     export_mesh(found.mesh, folder / "model.glb")
     io.save(folder / "reconstruction-views.png", contact_sheet(images, 7))
+    return poses[:1]
 
 
 @lru_cache(maxsize=1)

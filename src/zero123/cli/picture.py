@@ -187,7 +187,9 @@ class _Work:
         settings = replace(settings, reconstruction=mesh.settings(settings.reconstruction))
         if self.source is not None:
             settings = replace(settings, elevation_deg=float(self.source.elevation[0].rad2deg()))
-        with bar("drawing views all around", "fitting the object") as update:
+        unread = self.source is None and self.views.model.place_reader is None
+        stages = ("drawing views all around", "fitting the object")
+        with bar(*(("finding the elevation",) if unread else ()), *stages) as update:
             found, images, poses = from_photo(self.views, self.photo, settings, update.named)
         say(f"picture taken to be from {float(poses.elevation[0].rad2deg()):.0f}° above the horizon")
         return mesh.write_with_views(file, found, images, poses, self.photo, settings.reconstruction.hull.halo)

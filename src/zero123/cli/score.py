@@ -93,10 +93,11 @@ def by_score(start: Start, settings: ScoreSettings, file: Path, wanted: MeshOpti
     """
     import torch
 
+    from zero123.reconstruction.elevation import found_source
     from zero123.reconstruction.score_run import PREVIEW, forget, run, unfinished
 
     photo, folder = start.photo, file.with_name(f"{file.stem}-run")
-    elevation = float((start.views.source(photo) if start.source is None else start.source).elevation[0])
+    elevation = float((found_source(start.views, photo) if start.source is None else start.source).elevation[0])
     said = {
         "model": start.views.model.settings.name,
         "photo": hashlib.sha256(photo.rgba.numpy().tobytes()).hexdigest()[:16],

@@ -14,6 +14,7 @@ from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import RADIUS, OrbitPose
 from zero123.geometry.paths import turntable
 from zero123.pipeline import NovelViews, Photo
+from zero123.reconstruction.elevation import found_source
 from zero123.reconstruction.from_views import Reconstruction, ReconstructionSettings, from_views
 from zero123.reconstruction.hull import HullSettings
 
@@ -31,7 +32,8 @@ class PhotoSettings:
         ring: views all around at `ring_elevation_deg`.
         crown: views all around at `crown_elevation_deg`.
         ring_elevation_deg, crown_elevation_deg: heights of the cameras above the horizon.
-        elevation_deg: height from which the photo was taken; None lets the model estimate it.
+        elevation_deg: height from which the photo was taken; None lets the model estimate it, by its reader or, where
+            it has none, by four more views, see `reconstruction.elevation`.
         sampling: how views are drawn.
         reconstruction: how they become a mesh.
     """
@@ -81,14 +83,17 @@ def from_photo(
         views: the model.
         photo: from `views.prepare`.
         settings: None for the defaults.
-        progress: told what is being done ("views" or "fit"), steps done, and steps in all.
+        progress: told what is being done ("elevation" where views are drawn for it, "views" or "fit"), steps done, and
+            steps in all.
 
     Returns:
         The reconstruction, the views it was made from, (1 + V, 3, S, S), the photo first, and their poses, (1 + V,).
     """
     settings = settings or PhotoSettings()
-    source = views.source(photo) if settings.elevation_deg is None else source_at(settings.elevation_deg)
-    source = source.to("cpu", torch.float32)
+    if settings.elevation_deg is not None:
+        source = source_at(settings.elevation_deg)
+    else:
+        source = found_source(views, photo, settings.sampling, _named(progress, "elevation"))
     poses = ring_and_crown(settings)
     pictures = views(photo, poses.relative_to(source), settings.sampling, source, _named(progress, "views"))
     everything = OrbitPose.cat([source, poses])
