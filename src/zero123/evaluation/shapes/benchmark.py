@@ -16,7 +16,15 @@ from zero123.evaluation.cases import Case, Cases
 from zero123.evaluation.making import differences
 from zero123.evaluation.protocols import Protocol
 from zero123.evaluation.shapes.cost import measured
-from zero123.evaluation.shapes.judging import Judged, ShapeJudging, in_true_world, judge, least_distance
+from zero123.evaluation.shapes.judging import (
+    Judged,
+    ShapeJudging,
+    Turn,
+    in_true_world,
+    judge,
+    least_distance,
+    true_turn,
+)
 from zero123.evaluation.shapes.makers import Made, Maker
 from zero123.evaluation.shapes.truth import TrueShape, check_placed, true_shape
 from zero123.files import atomic_path, writable_folder
@@ -164,16 +172,16 @@ def _object(job: Job, case: Case) -> ObjectOutcomes:
     try:
         truth = true_shape(job.sources[case.name], job.protocol)
         check_placed(truth, case)
-        pictures = truth.pictures(job.judging.camera)
+        turn = true_turn(truth, job.judging)
     except ValueError as error:
         failed = {line.name: Outcome({}, fault=f"true mesh: {error}") for line in job.lines}
         return ObjectOutcomes(case.name, case.kind, False, degrees, None, failed)
-    outcomes = {line.name: _line(job, line, case, truth, pictures) for line in job.lines}
+    outcomes = {line.name: _line(job, line, case, truth, turn) for line in job.lines}
     least = least_distance(truth, job.judging)
     return ObjectOutcomes(case.name, case.kind, truth.closed, degrees, least, outcomes)
 
 
-def _line(job: Job, line: Line, case: Case, truth: TrueShape, pictures: Tensor) -> Outcome:
+def _line(job: Job, line: Line, case: Case, truth: TrueShape, turn: Turn) -> Outcome:
     """What a line makes of an object, or made of it in an earlier run."""
     folder = job.out / MESHES / case.name
     record, of = folder / f"{line.file}.json", {"views_sha256": case.digest, "mesh_sha256": truth.sha256}
@@ -194,11 +202,11 @@ def _line(job: Job, line: Line, case: Case, truth: TrueShape, pictures: Tensor) 
         return Outcome({}, seconds, cost.gigabytes, fault=fault)
     mesh = in_true_world(made.mesh, float(pose.azimuth[0]))
     try:
-        judged = judge(mesh, truth, pictures, job.judging)
+        judged = judge(mesh, truth, turn, job.judging)
     except ValueError as error:
         return Outcome({}, seconds, cost.gigabytes, fault=f"not to be judged: {error}")
     export_mesh(mesh, folder / f"{line.file}.glb")
-    io.save(folder / f"{line.file}.png", _sheet(case, pictures, judged))
+    io.save(folder / f"{line.file}.png", _sheet(case, turn.pictures, judged))
     outcome = _outcome(made, judged, seconds, cost.gigabytes)
     with atomic_path(record) as temporary:
         temporary.write_text(json.dumps({**of, **asdict(outcome)}, indent=1) + "\n", encoding="utf-8")
@@ -223,7 +231,8 @@ def _kept(record: Path, of: dict[str, Any]) -> Outcome | None:
 
 def _sheet(case: Case, pictures: Tensor, judged: Judged) -> Tensor:
     """The input, then the turn around the true mesh, and below it around the one that was made."""
-    chosen = torch.linspace(0, len(pictures) - 1, min(_SHOWN, len(pictures))).round().long()
+    shown = min(_SHOWN, len(pictures))
+    chosen = torch.arange(shown) * len(pictures) // shown
     truth, made = (composite(views[chosen], torch.ones(3)).clamp(0, 1) for views in (pictures, judged.pictures))
     photo = io.resized(composite(case.photo[None], torch.ones(3))[0], pictures.shape[-1], pictures.shape[-1])[None]
     labels = ["input", *["truth"] * len(chosen), "", *["made"] * len(chosen)]

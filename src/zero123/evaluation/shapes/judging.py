@@ -69,7 +69,36 @@ def in_true_world(mesh: Mesh, azimuth: float) -> Mesh:
     return mesh.replace(vertices=(mesh.vertices @ turn).astype(np.float32), normals=normals)
 
 
-def judge(mesh: Mesh, truth: TrueShape, pictures: Tensor, judging: ShapeJudging) -> Judged:
+@dataclass(frozen=True)
+class Turn:
+    """A turn around a true mesh.
+
+    Attributes:
+        pictures: under the light of the object's views, straight alpha, (V, 4, S, S).
+        outlines: its silhouettes as the rasteriser of the meshes to judge draws them, (V, 1, S, S), in [0, 1]; two
+            renderers differ by up to half a pixel along every edge.
+    """
+
+    pictures: Tensor
+    outlines: Tensor
+
+
+def true_turn(truth: TrueShape, judging: ShapeJudging) -> Turn:
+    """What the meshes of an object are compared with.
+
+    Raises:
+        ImportError: embreex is not installed; names the extra.
+    """
+    return Turn(truth.pictures(judging.camera), drawn_turn(truth.mesh, judging)[:, 3:])
+
+
+def drawn_turn(mesh: Mesh, judging: ShapeJudging) -> Tensor:
+    """A turn around a mesh, its colours as they are, straight alpha, (V, 4, S, S)."""
+    camera = judging.camera
+    return torch.stack([torch.from_numpy(draw_picture(mesh, camera[k])) for k in range(judging.views)])
+
+
+def judge(mesh: Mesh, truth: TrueShape, turn: Turn, judging: ShapeJudging) -> Judged:
     """Judge a mesh; it and the true one are each normalised to the unit cube first, for the turn too.
 
     On the turn the mesh shows its colours as they are, since a texture that is made of a lit picture holds its light;
@@ -78,7 +107,7 @@ def judge(mesh: Mesh, truth: TrueShape, pictures: Tensor, judging: ShapeJudging)
     Args:
         mesh: in the object's world, see `in_true_world`.
         truth: what it should be.
-        pictures: of the true mesh, from `judging.camera`, straight alpha, (V, 4, S, S).
+        turn: around it, from `true_turn`.
         judging: how.
 
     Raises:
@@ -90,23 +119,26 @@ def judge(mesh: Mesh, truth: TrueShape, pictures: Tensor, judging: ShapeJudging)
         scores |= {TURNED + name: value for name, value in after.items()}
     if not truth.closed:
         scores = {name: value for name, value in scores.items() if not name.endswith("volume_iou")}
-    camera, whole = judging.camera, mesh.unit_cube()
-    drawn = torch.stack([torch.from_numpy(draw_picture(whole, camera[k])) for k in range(judging.views)])
-    return Judged(scores | turntable_scores(drawn, pictures), drawn)
+    drawn = drawn_turn(mesh.unit_cube(), judging)
+    return Judged(scores | turntable_scores(drawn, turn), drawn)
 
 
-def turntable_scores(made: Tensor, truth: Tensor) -> dict[str, float]:
-    """Means over the pictures of a turn, straight alpha, (V, 4, S, S) each, on white.
+def turntable_scores(made: Tensor, truth: Turn) -> dict[str, float]:
+    """Means over the pictures of a turn on white.
+
+    Args:
+        made: straight alpha, (V, 4, S, S).
+        truth: of the same cameras.
 
     Returns:
         `turntable_iou` of silhouettes; `turntable_psnr` over all pixels, decibels; `turntable_psnr_foreground` over the
         true silhouette.
     """
-    first, second = (composite(views, torch.ones(3)).clamp(0, 1) for views in (made, truth))
+    first, second = (composite(views, torch.ones(3)).clamp(0, 1) for views in (made, truth.pictures))
     return {
-        "turntable_iou": float(outline_overlap(made[:, 3:], truth[:, 3:]).mean()),
+        "turntable_iou": float(outline_overlap(made[:, 3:], truth.outlines).mean()),
         "turntable_psnr": float(psnr(first, second).mean()),
-        "turntable_psnr_foreground": float(psnr(first, second, truth[:, 3:] > 0.5).mean()),
+        "turntable_psnr_foreground": float(psnr(first, second, truth.pictures[:, 3:] > 0.5).mean()),
     }
 
 
