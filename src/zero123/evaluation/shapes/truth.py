@@ -25,6 +25,10 @@ _PLACED = 0.9
 """Overlap of the mesh's outline with the input's below which they are not one object, or not placed alike."""
 
 
+_HALF = 0.499
+"""Files hold a half as 128 of 255, renderers as 0.5; both must fall on one side."""
+
+
 @dataclass(frozen=True)
 class TrueShape:
     """What an object truly is.
@@ -108,7 +112,7 @@ def check_placed(truth: TrueShape, case: Case) -> None:
 
 
 def outline_overlap(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over union of silhouettes, alpha over one half, (V, 1, H, W), to (V,); 1 where both are empty."""
-    a, b = (first > 0.5).flatten(1), (second > 0.5).flatten(1)
+    """Intersection over union of silhouettes, alpha a half or more, (V, 1, H, W), to (V,); 1 where both are empty."""
+    a, b = (first > _HALF).flatten(1), (second > _HALF).flatten(1)
     union = (a | b).sum(1)
     return torch.where(union > 0, (a & b).sum(1) / union.clamp(min=1), 1.0).double()
