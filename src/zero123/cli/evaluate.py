@@ -6,7 +6,7 @@ import fnmatch
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ import typer
 
 from zero123.cli.console import Bars, bar, say
 from zero123.cli.options import RunOptions, SamplingOptions, grouped
+from zero123.cli.shapes import ShapeOptions, judge_meshes
 
 if TYPE_CHECKING:
     from zero123.diffusion.sampling import SamplingSettings
@@ -117,31 +118,53 @@ def evaluate(
     *,
     objects: ObjectOptions,
     judging: JudgingOptions,
+    shapes: ShapeOptions,
     run: RunOptions,
     sampling: SamplingOptions,
 ) -> None:
-    """Judge a model beside baselines; writes results.json, table.md, report.html, sheets and all pictures to OUT."""
+    """Judge a model beside baselines; writes results.json, table.md, report.html, sheets and all pictures to OUT.
+
+    With --meshes FOLDER it makes meshes instead, judges them against the true ones, and writes shapes.json, shapes.md
+    and all meshes.
+    """
     from zero123.evaluation import benchmark
     from zero123.evaluation.cases import Cases
     from zero123.evaluation.protocols import departures
     from zero123.evaluation.tables import score_table
 
+    shapes.check()
+    if shapes.meshes is not None:
+        _refuse_pictures(judging, {"targets": targets, "known-source": known_source, "pictures": pictures})
+        targets = None if protocol else 1  # only inputs are used
     asked, drawn = _asked(protocol, targets, known_source), sampling.settings()
     narrowed = _chosen(views, asked, objects)
     _complete(views, narrowed)
+    if shapes.meshes is not None:
+        told = departures(asked, narrowed.objects, asked.known_source, drawn.seed, asked.samples) if protocol else ()
+        judge_meshes(views, out, narrowed, told, shapes, run, sampling)
+        return
     judge = judging.load(run.device)
     method, size = _method(views, pictures, run, drawn, known_source, judging.samples)
     narrowed = replace(narrowed, size=narrowed.size or size())
     otherwise = departures(asked, narrowed.objects, known_source, drawn.seed, judging.samples) if protocol else ()
     found = Cases(views, narrowed)
     with bar(f"{len(found)} objects") as update:
-        told = _told(update, len(found))
-        results = benchmark.run(narrowed, found, method, out, judging.samples, otherwise, judge, told)
+        report = _told(update, len(found))
+        results = benchmark.run(narrowed, found, method, out, judging.samples, otherwise, judge, report)
     if protocol is None and pictures is None:
         benchmark.write_simple(results, found, out)
     for group in results.groups:
         say(f"{group.kind}: {group.objects} objects, {group.views} views\n{score_table(group).markdown()}")
     say(f"{out}/report.html")
+
+
+def _refuse_pictures(judging: JudgingOptions, given: dict[str, Any]) -> None:
+    """Raise ValueError, in one line, for an option of pictures beside `--meshes`."""
+    for field in fields(judging):
+        if (value := getattr(judging, field.name)) != field.default:
+            given = {**given, field.name: value}
+    if wrong := next((name for name, value in given.items() if value), None):
+        raise ValueError(f"--{wrong} is of pictures and goes without --meshes")
 
 
 def _asked(name: str | None, targets: int | None, known_source: bool) -> Protocol:

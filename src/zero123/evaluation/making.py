@@ -36,7 +36,7 @@ class Gallery:
         self.folder, self._samples = folder, samples
         record = writable_folder(folder) / _MADE
         if record.is_file():
-            other = _differences(json.loads(record.read_text(encoding="utf-8")), made_with)
+            other = differences(json.loads(record.read_text(encoding="utf-8")), made_with)
             if other:
                 raise ValueError(f"{folder} holds pictures made with {'; '.join(other)}: choose another folder")
             return
@@ -86,13 +86,13 @@ def make_all(cases: Cases, method: Method, gallery: Gallery, progress: Progress 
             progress(index + 1, len(cases))
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any], path: str = "") -> list[str]:
-    """What two descriptions disagree in, as `name before, now now`."""
+def differences(before: dict[str, Any], now: dict[str, Any], path: str = "") -> list[str]:
+    """What two descriptions, JSON values by name, disagree in: `NAME BEFORE, now NOW` each."""
     found = []
     for key in sorted(before.keys() | now.keys()):
         old, new = before.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{path}{key}.")
+            found += differences(old, new, f"{path}{key}.")
         elif old != new:
             found.append(f"{path}{key} {_short(old)}, now {_short(new)}")
     return found

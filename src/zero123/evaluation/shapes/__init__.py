@@ -1,0 +1,1 @@
+"""Meshes made of one picture, judged against the true ones: shape, turntable, seconds and memory."""
