@@ -1,6 +1,7 @@
 """From one photo to a mesh: which cameras are asked for, and that the true views give the true object."""
 
 import math
+from types import SimpleNamespace
 
 import exact_scene
 import pytest
@@ -29,17 +30,18 @@ def seen_from(pose):
 class TruthTeller:
     """In the place of `NovelViews`: knows the object, and believes that photos are taken from 20 degrees."""
 
-    def __init__(self):
+    def __init__(self, reads=True):
         self.asked = None
+        self.model = SimpleNamespace(place_reader="there" if reads else None)
 
-    def source(self, photo):
-        return source_at(20.0)
+    def places(self, pictures):
+        return OrbitPose.cat([source_at(20.0)] * len(pictures))
 
     def __call__(self, photo, relative, settings, source, progress=None):
         self.asked = (relative, settings, source)
         if progress is not None:
             progress(1, 1)
-        return seen_from(source.moved(relative))
+        return seen_from((source or source_at(20.0)).moved(relative))
 
 
 def photo_from(elevation_deg):
@@ -77,6 +79,14 @@ def test_a_known_elevation_is_taken_instead_of_the_estimate():
     settings = PhotoSettings(ring=6, crown=0, elevation_deg=-10.0, reconstruction=QUICK)
     _, _, poses = from_photo(views, photo_from(-10.0), settings)
     assert math.degrees(float(poses.elevation[0])) == pytest.approx(-10, abs=1e-4)
+
+
+def test_a_model_that_reads_no_places_finds_the_elevation_by_views_instead_of_taking_the_horizon():
+    views, told = TruthTeller(reads=False), []
+    settings = PhotoSettings(ring=6, crown=0, reconstruction=QUICK)
+    _, _, poses = from_photo(views, photo_from(20.0), settings, lambda *what: told.append(what))
+    assert math.degrees(float(poses.elevation[0])) == pytest.approx(20, abs=8)
+    assert [name for name, *_ in told][:2] == ["elevation", "views"]
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), 91.0, -120.0])

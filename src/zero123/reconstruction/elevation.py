@@ -141,7 +141,7 @@ def by_views(
 def found_source(
     views: NovelViews, photo: Photo, sampling: SamplingSettings | None = None, progress: Progress | None = None
 ) -> OrbitPose:
-    """Pose of a camera that nobody told, (1,), float32, on the CPU: `read` where the model can, else `by_views`.
+    """Pose of a photo's camera that nobody told, (1,), float32, on the CPU: by `read` where possible, else `by_views`.
 
     By views the distance is the usual one: pictures are framed alike, whatever it was.
     """

@@ -22,6 +22,9 @@ _FAR = math.radians(50)
 _MOST = 0.25
 """Mean squared difference of colours beyond which it no longer counts: the point is hidden in the other view."""
 
+_FLOOR = 0.001
+"""Mean squared difference that even perfect views leave, by resampling and light that stays; less is no evidence."""
+
 _LEAST_PIXELS = 16
 
 
@@ -34,8 +37,9 @@ class SweepSettings:
         depths: places along each ray at which its surface may lie.
         limit_deg: the candidates reach from minus this to this.
         coarse_deg, fine_deg: steps between candidates: everywhere, and near the best of those.
-        evidence: how many independent observations the pictures count for, the exponent of the likelihood; found by
-            comparing deviations with errors, see `docs/experiments-3d.md`.
+        evidence: how many independent observations the pictures count for, the exponent of the likelihood. 8 makes the
+            deviation fit the errors with views that `mini` draws; true views would be worth more
+            (`docs/experiments-3d.md`).
     """
 
     size: int = 64
@@ -43,7 +47,7 @@ class SweepSettings:
     limit_deg: float = 80.0
     coarse_deg: float = 10.0
     fine_deg: float = 2.5
-    evidence: float = 30.0
+    evidence: float = 8.0
 
     def __post_init__(self) -> None:
         if not (self.size > 7 and self.depths > 1 and 0 < self.fine_deg <= self.coarse_deg and self.evidence > 0):
@@ -91,7 +95,7 @@ def sweep(images: Tensor, relative: RelativePose, settings: SweepSettings | None
     matched keypoints and asks for the least reprojection error. Here every object pixel is matched, along its ray
     (plane sweep), so that smooth and soft views count too: the cost of a candidate is the mean over the object's
     pixels of the least colour difference along their rays. The likelihood is Gaussian with the noise that remains
-    unexplained, `cost ** (-evidence / 2)`.
+    unexplained and its variance profiled out, `cost ** (-evidence / 2)`.
 
     Args:
         images: the photo and then the views, on white, (1 + V, 3, S, S) in [0, 1].
@@ -121,7 +125,7 @@ def judged(elevation: Tensor, cost: Tensor, evidence: float) -> Sweep:
     from scipy.interpolate import PchipInterpolator
 
     everywhere = torch.linspace(float(elevation[0]), float(elevation[-1]), 641, dtype=torch.float64)
-    logarithm = PchipInterpolator(elevation.numpy(), cost.clamp(min=1e-8).log().numpy())
+    logarithm = PchipInterpolator(elevation.numpy(), (cost + _FLOOR).log().numpy())
     weight = torch.softmax(-evidence / 2 * torch.from_numpy(logarithm(everywhere.numpy())), 0)
     mean = float((weight * everywhere).sum())
     deviation = float((weight * (everywhere - mean) ** 2).sum().sqrt())
