@@ -30,9 +30,8 @@ def blobs(count, size=SIZE, seed=0):
     return inside * colour * waves + (1 - inside)
 
 
-def tiny_codec(seed=0):
+def tiny_codec():
     """A fitted codec, 4x4 patches to 8 channels."""
-    torch.manual_seed(seed)
     codec = PatchCodec(patch=4, latent_channels=LATENT)
     codec.fit(blobs(16) * 2 - 1)
     return codec.requires_grad_(False)
@@ -100,7 +99,7 @@ def tiny_view_model(seed=0, volume=True):
     )
     return ViewModel(
         unet,
-        Autoencoder(tiny_codec(seed), settings.latent_scale, settings.scale_condition),
+        Autoencoder(tiny_codec(), settings.latent_scale, settings.scale_condition),
         ImageEncoder(CLIPVisionModelWithProjection(vision), settings.tokens),
         PoseConditioning(WIDTH, absolute=True),
         PlaceReader(SIZE, (8, 16)),

@@ -34,8 +34,15 @@ def test_the_original_trains_the_unet_and_the_pose_and_averages_the_unet():
 def test_mini_trains_its_image_encoder_too():
     model = tiny_view_model()
     prepare(model, MINI_TRAINING)
-    assert _trained(model) == {"unet", "pose_conditioning", "image_encoder", "place_reader", "feature_volume"}
+    encoders = {"image_encoder", "place_reader", "feature_volume", "draft"}
+    assert _trained(model) == {"unet", "pose_conditioning"} | encoders
     assert averaged_names(model, MINI_TRAINING) == {n for n, p in model.named_parameters() if p.requires_grad}
+
+
+def test_nothing_moves_drafts_that_no_loss_holds_to_the_truth():
+    model = tiny_view_model()
+    prepare(model, replace(MINI_TRAINING, objective=ObjectiveSettings(source_weight=1.0)))
+    assert _trained(model) == {"unet", "pose_conditioning", "image_encoder", "place_reader"}
 
 
 def test_the_average_of_the_unet_alone_leaves_the_rest_as_trained(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from zero123.machine import make_sure_it_compiles
 from zero123.models.joint_attention import join_views
@@ -20,10 +21,12 @@ def prepare(model: ViewModel, settings: TrainSettings) -> None:
         ValueError: a package that is needed is missing; in one line.
     """
     model.autoencoder.requires_grad_(False)
-    if settings.freeze_encoders:
-        for part in (model.image_encoder, model.feature_volume):
-            if part is not None:
-                part.requires_grad_(False)
+    frozen: list[nn.Module | None] = [model.image_encoder, model.feature_volume] if settings.freeze_encoders else []
+    if model.draft is not None and not settings.objective.volume_weight:  # no loss would hold drafts to the truth
+        frozen += [model.draft, model.feature_volume]
+    for part in frozen:
+        if part is not None:
+            part.requires_grad_(False)
     if not settings.objective.diffusion_weight:  # nothing reaches them
         model.unet.requires_grad_(False)
         model.pose_conditioning.requires_grad_(False)
