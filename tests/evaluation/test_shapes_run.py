@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from command import model_at
 from tiny_model import tiny_view_model
 from zero123 import cli
+from zero123.cli.shapes import ShapeOptions
 from zero123.data.procedural.generate import generate
 from zero123.data.render.batch import render_object
 from zero123.data.render.settings import CameraSettings, RenderSettings
@@ -25,7 +27,7 @@ from zero123.meshes.export import export_mesh
 from zero123.pipeline import NovelViews
 
 SIZE = 48
-FAST = ShapeJudging(shape=ShapeSettings(points=1500, resolution=24), search="vertical", views=3, size=32)
+FAST = ShapeJudging(shape=ShapeSettings(points=1500, resolution=24), search="none", views=3, size=32)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,7 @@ def job_of(folder, maker, ways=("given",)):
 
 def test_the_tables_hold_methods_baselines_costs_and_printed_numbers(here):
     job, cases = job_of(here, Seer(), ("given", "estimated"))
+    job = replace(job, judging=replace(FAST, search="vertical"))
     found = benchmark.run(job, cases)
     (group,) = summary.write(found, job, ())
     assert [line.name for line in group.lines][:4] == [
@@ -164,6 +167,7 @@ def test_the_command_judges_views_beside_the_baselines(evaluate, here, model, mo
         return Made(fitted_ellipsoid(photo.rgba, camera), elevation)
 
     monkeypatch.setattr(ByViews, "__call__", made)
+    monkeypatch.setattr(ShapeOptions, "judging", lambda self: replace(FAST, search=self.search))
     asked = ("sets", "-o", "out", "--meshes", "true", "--model", model, "--elevation", "given", "--search", "none")
     code, out, err = evaluate(*asked)
     assert (code, err) == (0, "")
