@@ -72,7 +72,7 @@ def test_the_true_mesh_lies_where_it_was_rendered(made_object):
     truth = true_shape(source, PLAIN)
     drawn = torch.stack([torch.from_numpy(draw_picture(truth.mesh, views.camera[k])) for k in range(3)])
     lie = [outline_overlap(drawn[:, 3:].roll(by, dims), views.images[:, 3:]).min() for by, dims in _MOVES]
-    assert float(lie[0]) > 0.975 and max(lie) == lie[0]
+    assert float(lie[0]) > 0.98 and max(lie) == lie[0]
     check_placed(truth, case_of(views))
 
 
