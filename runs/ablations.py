@@ -1,11 +1,13 @@
 """Which choices of `mini`'s denoiser matter: variants trained alike from one geometry stage, judged on validation.
 
-    python runs/ablations.py --start work/geometry/model --views work/views/train-flat=1 --cache work/cache \
-        --validation work/views/validation -o work/ablations base no-tokens flow
+    python runs/ablations.py --start work/geometry/model --cache work/cache --views train-textured=.4 train-flat=.6 \
+        --validation validation -o work/ablations base no-tokens flow
 
-The volume and the image encoder stay as they are, so that only what the denoising network is given, predicts and is
-trained on differs. A variant that loses a part gets zeros in its place: the same network, the same cost. Every variant
-leaves OUT/NAME.json; what is there already is not done again. `--list` names the variants.
+The volume, the draft and the image encoder stay as they are, so that only what the denoising network is given, predicts
+and is trained on differs. A variant that loses a part gets zeros in its place: the same network, the same cost. Judged
+by the squared error of x0 at four noise levels, which means the same whatever a network predicts, and by scores of
+pictures. Caches are `zero123 train`'s, of the start's codec. Every variant leaves OUT/NAME.json; what is there already
+is not done again. `--list` names the variants.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,7 @@ class Variant:
         objective: settings of what is minimised.
         training: other settings of training.
         picture: the network predicts x0.
+        mix: weights of the kinds of training views, by what their cache's name holds; others get none.
     """
 
     without: tuple[str, ...] = ()
@@ -54,6 +58,7 @@ class Variant:
     objective: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     picture: bool = False
+    mix: dict[str, float] = field(default_factory=dict)
 
 
 _FLOW = {"prediction": "flow", "schedule": "flow"}
@@ -76,6 +81,10 @@ VARIANTS = {
     "drop-20": Variant(objective={"drop": 0.1}),
     "joint-4": Variant(model={"joint": True}, training={"views": 4}),
     "rate-2x": Variant(training={"learning_rate": 1e-3}),
+    "textured-alone": Variant(mix={"textured": 1}),
+    "flat-alone": Variant(mix={"flat": 1}),
+    "procedural-alone": Variant(mix={"procedural": 1}),
+    "no-procedural": Variant(mix={"textured": 0.53, "flat": 0.47}),
 }
 
 
@@ -84,21 +93,9 @@ class PictureObjective(Objective):
 
     def _denoising(self, batch: Any, draws: Any, condition: Condition) -> Tensor:
         levels = self.model.schedule.sigmas.to(batch.latent)[draws.step][:, None, None, None]
-        noisy = (batch.latent + levels * draws.noise) / (1 + levels**2).sqrt()
-        return (self.model.network(noisy, draws.step, condition) - batch.latent).square().mean()
-
-
-class Pictures:
-    """Pairs whose latents are made of their pictures on the spot, so that caches of any codec will do."""
-
-    def __init__(self, pairs: PairSampler, model: ViewModel) -> None:
-        self._pairs, self._model = pairs, model
-
-    @torch.no_grad()
-    def batch(self, step: int, size: int) -> Any:
-        """The pairs of a step."""
-        batch = self._pairs.batch(step, size)
-        return replace(batch, latent=self._model.autoencoder.encode(batch.picture), picture=None)
+        x0 = batch.latent if condition.mean is None else batch.latent - condition.mean
+        noisy = (x0 + levels * draws.noise) / (1 + levels**2).sqrt()
+        return (self.model.network(noisy, draws.step, condition) - x0).square().mean()
 
 
 def prepared(start: str, variant: Variant) -> ViewModel:
@@ -116,12 +113,40 @@ def prepared(start: str, variant: Variant) -> ViewModel:
 
     model.network = network
     if variant.picture:
-        model.forward = lambda x, sigma, condition: network(
-            x if sigma.isinf().all() else x / (1 + sigma.to(x).reshape(-1, 1, 1, 1) ** 2).sqrt(),
-            model.schedule.step_of(sigma).to(x.device).expand(len(x)),
-            condition,
-        )
+        model.forward = lambda x, sigma, condition: x0_of(model, network, x, sigma, condition)
     return model
+
+
+def x0_of(model: ViewModel, network: Any, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+    """`ViewModel.forward` for a network that predicts x0."""
+    mean = 0.0 if condition.mean is None else condition.mean.to(x)
+    level = sigma.to(x).expand(len(x)).reshape(-1, 1, 1, 1)
+    scaled = torch.where(level.isinf(), x, (x - mean) / (1 + level**2).sqrt())
+    return mean + network(scaled, model.schedule.step_of(sigma).to(x.device).expand(len(x)), condition)
+
+
+STEPS = (999, 750, 500, 250)
+"""Where in the schedule of 1,000 steps the error of x0 is looked at."""
+
+
+@torch.no_grad()
+def x0_errors(model: ViewModel, pairs: PairSampler, batches: int = 16, size: int = 32) -> dict[str, float]:
+    """Mean squared error of x0 by step, beside that of the draft alone; the inputs' places are told."""
+    found = {"draft": 0.0} | {str(step): 0.0 for step in STEPS}
+    noises = torch.Generator().manual_seed(0)
+    for number in range(batches):
+        batch = pairs.batch(number, size)
+        every = slice(None, None, batch.group)
+        condition = model.join(model.look(batch.photo[every], batch.source[every]), batch.relative)
+        noise = torch.randn(batch.latent.shape, generator=noises)
+        if condition.mean is not None:
+            found["draft"] += float((condition.mean - batch.latent).square().mean()) / batches
+        for step in STEPS:
+            sigma = model.schedule.sigmas[step]
+            x = noise if sigma.isinf() else batch.latent + sigma * noise
+            guess = model(x, sigma.expand(size).float(), condition)
+            found[str(step)] += float((guess - batch.latent).square().mean()) / batches
+    return found
 
 
 def judged(model: ViewModel, views: Path, targets: int) -> dict[str, dict[str, float]]:
@@ -129,7 +154,7 @@ def judged(model: ViewModel, views: Path, targets: int) -> dict[str, dict[str, f
     protocol = Protocol("validation", tuple(range(1, targets + 1)), known_source=True)
     protocol = replace(protocol, size=128, objects=tuple(ListedObject(name) for name in names_in(views)))
     found: dict[str, dict[str, float]] = {}
-    for steps, scale in ((1, 1.0), (1, 1.5), (2, 1.5), (4, 1.5)):
+    for steps, scale in ((1, 1.0), (4, 1.0), (4, 1.5)):
         method = OfModel(NovelViews(model), SamplingSettings(steps=steps, scale=scale), known_source=True)
         scores = [score(case, method(case).views).model for case in Cases(views, protocol)]
         names = ("psnr", "psnr_foreground", "ssim", "iou")
@@ -139,14 +164,22 @@ def judged(model: ViewModel, views: Path, targets: int) -> dict[str, dict[str, f
     return found
 
 
+def mixed(names: Sequence[str], weights: Sequence[str], mix: dict[str, float]) -> list[float]:
+    """How often each kind is drawn: as given, or as a variant has it."""
+    if not mix:
+        return [float(w) for w in weights]
+    return [next((share for kind, share in mix.items() if kind in name), 0.0) for name in names]
+
+
 def main() -> None:
     """Train and judge the variants named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("variants", nargs="*")
     parser.add_argument("--start")
-    parser.add_argument("--views", nargs="+", help="FOLDER=WEIGHT")
+    parser.add_argument("--views", nargs="+", help="CACHE=WEIGHT, names of caches")
     parser.add_argument("--cache", type=Path)
-    parser.add_argument("--validation", type=Path)
+    parser.add_argument("--validation", help="name of a cache")
+    parser.add_argument("--validation-views", type=Path, help="its views; given, pictures are scored too")
     parser.add_argument("-o", "--out", type=Path)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--targets", type=int, default=4)
@@ -157,7 +190,8 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     names, weights = zip(*(text.rsplit("=", 1) for text in given.views), strict=True)
-    caches = [ViewCache.open(given.cache / Path(name).name) for name in names]
+    caches = [ViewCache.open(given.cache / name) for name in names]
+    held_out = PairSampler([ViewCache.open(given.cache / given.validation)], [1.0], 0, mirror=False, targets=4)
     given.out.mkdir(parents=True, exist_ok=True)
     for name in given.variants:
         file = given.out / f"{name}.json"
@@ -171,13 +205,13 @@ def main() -> None:
             sample_every=0, save_every=10**6, objective=objective,
         )  # fmt: skip
         settings = replace(settings, **variant.training)
-        pairs = Pictures(PairSampler(caches, [float(w) for w in weights], 0, targets=4, pictures=True), model)
+        pairs = PairSampler(caches, mixed(names, weights, variant.mix), 0, targets=4)
         with patch("zero123.training.trainer.Objective", PictureObjective if variant.picture else Objective):
             trained = train(model, pairs, given.out / name, settings)  # type: ignore[arg-type]
-        result = {
-            "seconds": time.monotonic() - begun,
-            "scores": judged(trained.eval(), given.validation, given.targets),
-        }
+        seconds = time.monotonic() - begun
+        result: dict[str, Any] = {"seconds": seconds, "x0": x0_errors(trained.eval(), held_out)}
+        if given.validation_views:
+            result["scores"] = judged(trained, given.validation_views, given.targets)
         file.write_text(json.dumps(result, indent=1))
         print(name, json.dumps(result), flush=True)
 

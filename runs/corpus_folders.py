@@ -2,7 +2,7 @@
 
     python runs/corpus_folders.py CORPUS work/corpus
 
-CORPUS holds index.csv (columns id, file, split, kind, stem and pack, as of one object a line) and the mesh files it names.
+CORPUS holds index.csv (columns id, file, split, kind, stem and pack; an object a line) and the mesh files it names.
 Nothing is copied: the folders hold links. Validation is cut from the training split by whole families (objects of like
 name), by a hash of the family's name, so that it is the same on every machine and needs no list.
 """
