@@ -206,9 +206,7 @@ def test_five_lines_of_python(tmp_path):
     save_model(tiny_view_model(), tmp_path / "model")
     again = NovelViews.from_pretrained(tmp_path / "model", device="cpu", dtype=torch.float32)
     # Not to the bit: where in memory a file's numbers lie decides which kernels some machines use.
-    torch.testing.assert_close(
-        again(again.prepare(ball()), MOVES[:2]), views()(photo(), MOVES[:2]), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(again(again.prepare(ball()), MOVES[:2]), views()(photo(), MOVES[:2]), atol=1e-5, rtol=0)
 
 
 def test_half_the_precision_gives_nearly_the_same_pictures(tmp_path):

@@ -153,7 +153,7 @@ def cached_pairs(options: Chosen, model: ViewModel, settings: TrainSettings, cac
         near=near,
         same=options.same,
         targets=options.targets,
-        pictures=settings.objective.volume_weight > 0,
+        pictures=settings.objective.volume_weight > 0 or not settings.objective.diffusion_weight,
         device=device if device.type == "cuda" else None,
     )
 

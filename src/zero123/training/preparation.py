@@ -24,14 +24,14 @@ def prepare(model: ViewModel, settings: TrainSettings) -> None:
     frozen: list[nn.Module | None] = [model.image_encoder, model.feature_volume] if settings.freeze_encoders else []
     if model.draft is not None and not settings.objective.volume_weight:  # no loss would hold drafts to the truth
         frozen += [model.draft, model.feature_volume]
+    if not settings.objective.diffusion_weight:  # nothing reaches them
+        frozen += [model.unet, model.pose_conditioning]
+        frozen += [] if settings.objective.volume_weight else [model.image_encoder, model.feature_volume]
+    if not settings.objective.source_weight:
+        frozen += [model.place_reader]
     for part in frozen:
         if part is not None:
             part.requires_grad_(False)
-    if not settings.objective.diffusion_weight:  # nothing reaches them
-        model.unet.requires_grad_(False)
-        model.pose_conditioning.requires_grad_(False)
-    if model.place_reader is not None and not settings.objective.source_weight:
-        model.place_reader.requires_grad_(False)
     if settings.lora and not lora_tensors(model):
         add_lora(model, settings.lora)
     volume = model.feature_volume

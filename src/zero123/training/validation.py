@@ -21,14 +21,16 @@ class Validation:
 
     Args:
         pairs: of objects that are not trained on.
-        settings: of the objective; only its weighting counts.
+        settings: of the objective; only its weights count.
         views: pairs in a row that belong together.
         seed: of the noise.
     """
 
     def __init__(self, pairs: Pairs, settings: ObjectiveSettings, views: int = 1, seed: int = 0) -> None:
         self._pairs = pairs
-        self._settings = replace(settings, drop=0.0, source_weight=0.0, elevation_jitter=0.0)
+        of_views = settings.diffusion_weight or settings.volume_weight  # else the reader of places is trained alone
+        reading = 0.0 if of_views else settings.source_weight
+        self._settings = replace(settings, drop=0.0, source_weight=reading, elevation_jitter=0.0)
         self._size = -(-_BATCH // views) * views
         self._seed = seed
 
