@@ -90,7 +90,8 @@ def decided(accelerator: Accelerator, decide: Callable[[], Any]) -> Any:
         try:
             answer["value"] = decide()
         except (ValueError, OSError) as error:
-            answer["error"] = str(error)
+            named = isinstance(error, OSError) and error.filename and error.strerror
+            answer["error"] = f"{error.filename}: {error.strerror}" if named else str(error)
     if accelerator.num_processes > 1:
         answer = json.loads(_told(json.dumps(answer), accelerator.device))
     if "error" in answer:
