@@ -6,8 +6,9 @@ FOLDER receives renders of procedural objects at 512x512, 12 views each, as `vie
 rendered, their files are linked under as many names as asked for), and what is made of them: shards, shards of latents,
 a cache.
 Files lie in the page cache, so that the processor is measured and not the disk. --encoders also measures the released
-weights' autoencoder and image encoder (random weights of their shapes) at 256x256: CPU seconds per pair that shards of
-latents save at every step; it takes 3 GB and a minute.
+weights' autoencoder, image encoder and UNet (random weights of their shapes) at 256x256: CPU seconds per pair that
+shards of latents save at every step, beside those of the forward and backward pass that stay; it takes 10 GB and a
+minute.
 """
 
 from __future__ import annotations
@@ -137,8 +138,8 @@ def rate(batch: Callable[[int], object], seconds: float) -> tuple[float, float]:
 
 
 def encoders(pairs: int = 4) -> None:
-    """CPU seconds per pair of what a step does with pictures and need not do with latents."""
-    from diffusers import AutoencoderKL
+    """CPU seconds per pair of what a step does with pictures and need not do with latents, and of what it must."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     from zero123.models.autoencoder import Autoencoder
@@ -165,20 +166,28 @@ def encoders(pairs: int = 4) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     pictures = torch.rand(pairs, 3, 256, 256)
-    print("\n| part, float32 | times a pair | CPU seconds a pair | TFLOP a pair | of the UNet's 3 x 0.176 |")
-    print("|---|---:|---:|---:|---:|")
-    with torch.no_grad():
-        for name, network, times in (
-            ("autoencoder", Autoencoder(kl, 0.18215, False).encode, 2),
-            ("image encoder", ImageEncoder(CLIPVisionModelWithProjection(vision).eval(), "pooled"), 1),
-        ):
-            with FlopCounterMode(display=False) as counter:
-                network(pictures[:1])
-            flops = times * counter.get_total_flops() / 1e12
-            begin = time.process_time()
-            network(pictures)
-            seconds = times * (time.process_time() - begin) / pairs
-            print(f"| {name} | {times} | {seconds:.2f} | {flops:.3f} | {flops / 0.528:.0%} |")
+    unet = UNet2DConditionModel(sample_size=32, in_channels=8, cross_attention_dim=768, attention_head_dim=8)
+
+    def learn(given: torch.Tensor) -> None:
+        latents, steps = torch.rand(len(given), 8, 32, 32), torch.zeros(len(given), dtype=torch.long)
+        unet(latents, steps, torch.rand(len(given), 1, 768)).sample.square().mean().backward()
+
+    print("\n| part, float32 | times a pair | CPU seconds a pair | TFLOP a pair |")
+    print("|---|---:|---:|---:|")
+    spent = []
+    for name, network, times in (
+        ("autoencoder", torch.no_grad()(Autoencoder(kl, 0.18215, False).encode), 2),
+        ("image encoder", torch.no_grad()(ImageEncoder(CLIPVisionModelWithProjection(vision).eval(), "pooled")), 1),
+        ("UNet, forward and backward", learn, 1),
+    ):
+        with FlopCounterMode(display=False) as counter:
+            network(pictures[:1])
+        flops = times * counter.get_total_flops() / 1e12
+        begin = time.process_time()
+        network(pictures)
+        spent.append(times * (time.process_time() - begin) / pairs)
+        print(f"| {name} | {times} | {spent[-1]:.2f} | {flops:.3f} |")
+    print(f"\nlatents and tokens made once save {sum(spent[:2]) / sum(spent):.0%} of the CPU seconds of a step")
 
 
 def main() -> None:

@@ -3,8 +3,12 @@
 import errno
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from zero123.files import atomic_path, writable_folder
+from small_disk import files_of_at_most
+from zero123.data.arrays import GrowingArray
+from zero123.files import atomic_path, save_tensors, writable_folder
 
 
 def test_a_file_appears_whole_with_its_folders(tmp_path):
@@ -47,3 +51,21 @@ def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device", "something else")
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "b.txt"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tensors_are_written_with_the_rights_of_any_file_and_a_full_disk_is_named(tmp_path):
+    (tmp_path / "plain").touch()
+    save_tensors({"a": torch.arange(3)}, tmp_path / "a.safetensors", {"format": "pt"})
+    assert torch.equal(load_file(tmp_path / "a.safetensors")["a"], torch.arange(3))
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    with files_of_at_most(1000), pytest.raises(OSError, match="File too large") as caught:
+        save_tensors({"a": torch.zeros(1000)}, tmp_path / "b.safetensors")
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(tmp_path / "b.safetensors"))
+
+
+def test_an_array_that_outgrows_the_disk_is_named(tmp_path):
+    rows = torch.zeros(1000, 8).numpy()
+    full = pytest.raises(OSError, match="File too large")
+    with files_of_at_most(4000), full as caught, GrowingArray(tmp_path / "rows.npy") as array:
+        array.append(rows)
+    assert caught.value.filename == str(tmp_path / "rows.npy")

@@ -2,7 +2,10 @@
 
 import json
 
-from zero123.run_log import RunLog
+import pytest
+
+from small_disk import files_of_at_most
+from zero123.run_log import RunLog, alone_in
 
 
 def test_lines_come_back_as_written(tmp_path):
@@ -28,3 +31,13 @@ def test_resuming_drops_later_lines_and_a_line_cut_short(tmp_path):
 def test_starting_anew_forgets_an_older_run(tmp_path):
     RunLog(tmp_path, {}).write(1, loss=0.5)
     assert RunLog(tmp_path, {}).lines() == []
+
+
+def test_a_full_disk_is_told_with_the_file_it_was_met_at(tmp_path):
+    with files_of_at_most(0):
+        with pytest.raises(OSError, match=r"cannot write .*/settings\.json: File too large"):
+            RunLog(tmp_path, {})
+        with pytest.raises(OSError, match=r"cannot write .*/\.run: File too large"), alone_in(tmp_path):
+            raise AssertionError
+    with alone_in(tmp_path):  # it was left free
+        RunLog(tmp_path, {})

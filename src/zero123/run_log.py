@@ -34,7 +34,7 @@ def alone_in(folder: str | Path, doing: str = "training") -> Iterator[None]:
         who = holder.read_text(encoding="utf-8").strip() if holder.is_file() else "another program"
         raise OSError(f"{folder}: {who} is {doing} here; wait for it or stop it, or choose another folder") from None
     try:
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+        _write(holder, f"process {os.getpid()} on {socket.gethostname()}\n")
         yield
     finally:
         holder.unlink(missing_ok=True)
@@ -67,11 +67,7 @@ class RunLog:
             OSError: it cannot be written, in one line naming the file.
         """
         line = {"step": step, "seconds": round(time.monotonic() - self._start, 1), **values}
-        try:
-            with self._metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise type(error)(f"cannot write {self._metrics}: {error.strerror or error}") from error
+        _write(self._metrics, json.dumps(line) + "\n", "a")
 
     def lines(self) -> list[dict[str, Any]]:
         """All whole lines written so far; a last line cut short by a crash is left out."""
@@ -87,5 +83,14 @@ class RunLog:
 
     def _replace(self, name: str, text: str) -> None:
         temporary = self.folder / f".{name}.tmp"
-        temporary.write_text(text, encoding="utf-8")
+        _write(temporary, text, of=self.folder / name)
         os.replace(temporary, self.folder / name)
+
+
+def _write(path: Path, text: str, mode: str = "w", of: Path | None = None) -> None:
+    """Write a text; where that fails, say in one line which file it was, or was the beginning `of`."""
+    try:
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise type(error)(f"cannot write {of or path}: {error.strerror or error}") from error

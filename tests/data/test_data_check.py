@@ -12,6 +12,7 @@ from PIL import Image
 
 from small_views import SIZE, filled, view_set
 from zero123 import cli
+from zero123.data import check as check_module
 from zero123.data.check import CheckSettings, check
 from zero123.data.formats.detect import open_source
 from zero123.data.preview import PreviewSettings, preview
@@ -21,6 +22,7 @@ from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import OrbitPose
 from zero123.geometry.paths import random_views
 from zero123.images import io
+from zero123.jobs import Outcome
 from zero123.meshes.load import load
 from zero123.meshes.mesh import Mesh, unit_cube
 from zero123.meshes.raster import draw_picture
@@ -120,6 +122,20 @@ def test_a_damaged_shard_is_found_by_its_hash(sound, tmp_path):
     data[-1] ^= 1  # behind all objects
     path.write_bytes(data)
     assert kinds(check(open_source(tmp_path / "shards"))) == {("shard-000001.tar", "shard")}
+
+
+def test_an_object_that_no_process_survives_is_a_finding_and_the_others_are_looked_at(sound, monkeypatch):
+    def run(task, items, workers):
+        for index in reversed(items):
+            dead = "the worker died (killed by SIGSEGV), 3 times" if index == 2 else None
+            yield Outcome(index, None if dead else task(index), dead, 1)
+
+    (sound / "object0" / "001.npy").unlink()
+    monkeypatch.setattr(check_module.jobs, "run", run)
+    report = check(open_source(sound), CheckSettings(processes=2))
+    assert [(f.where, f.kind) for f in report.findings] == [("object0/001.png", "missing"), ("object2", "damaged")]
+    assert report.findings[1].what == "could not be looked at: the worker died (killed by SIGSEGV), 3 times"
+    assert (report.objects, report.views) == (4, 12)
 
 
 def test_opaque_pictures_are_noted_not_blamed(tmp_path):

@@ -159,8 +159,16 @@ def test_a_full_disk_ends_the_download_and_what_is_there_is_kept(fake, tmp_path,
     monkeypatch.setattr(objaverse_files.shutil, "copyfile", full)
     with pytest.raises(OSError, match="No space left on device; what is there is kept, the same command goes on"):
         list(download(entries, out))
-    assert sorted(p.name for p in out.iterdir()) == ["a1.glb", "attribution.csv", "b2.glb"]
+    assert sorted(p.name for p in out.glob("[!.]*")) == ["a1.glb", "attribution.csv", "b2.glb"]
     monkeypatch.undo()
+
+
+def test_two_downloads_into_one_folder_are_refused(fake, tmp_path):
+    first = download(choose(Choice()), tmp_path)
+    next(first)
+    with pytest.raises(OSError, match=rf"process {os.getpid()} on .* is downloading here; wait for it or stop it"):
+        next(download(choose(Choice()), tmp_path))
+    assert all(error is None for _, error in first) and len(_rows(tmp_path / "attribution.csv")) == len(ANNOTATIONS)
 
 
 def test_a_limit_draws_by_the_seed_alone(fake):

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import sys
 import time
 from functools import partial
 
@@ -14,8 +15,10 @@ import pytest
 import torch
 import trimesh
 from filelock import FileLock
+from typer.testing import CliRunner
 
 from zero123 import jobs
+from zero123.cli import data as cli_data
 from zero123.data.render import batch
 from zero123.data.render.batch import CameraSettings, Machine, RenderSettings, Source, render_all, render_object
 from zero123.data.view_set import ViewSet
@@ -217,6 +220,22 @@ def test_a_missing_renderer_is_told_before_anything_starts(tmp_path, box, monkey
     with pytest.raises(ImportError, match="no such program: nowhere/python"):
         list(render_all([Source("a", box)], tmp_path / "out", settings, machine=Machine("nowhere/python")))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("device", ["cuda", "optix"])
+def test_a_gpu_that_is_not_there_is_told_in_one_line_and_nothing_is_begun(tmp_path, device, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    command = ["procedural", "-o", str(tmp_path / "out"), "--count", "1"]
+    command += ["--device", device, "--blender", sys.executable]
+    for renderer, says in (
+        ("embree", f"--device {device} is for --renderer blender; embree computes on the processor"),
+        ("blender", "one worker per GPU was asked for, but no CUDA device is seen here; use the CPU"),
+    ):
+        run = CliRunner().invoke(cli_data.app, [*command, "--renderer", renderer])
+        assert str(run.exception) == says
+    run = CliRunner().invoke(cli_data.app, [*command[:-3], "metal"])
+    assert str(run.exception) == "device must be one of cpu, cuda, optix, got 'metal'"
+    assert not [path for path in tmp_path.glob("out/*") if path.is_dir()]
 
 
 @pytest.mark.slow

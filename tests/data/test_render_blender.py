@@ -282,6 +282,17 @@ def test_a_bad_file_is_told_and_the_next_is_rendered_by_the_same_blender(tmp_pat
     assert float(blender.render(good, camera, MATT)[0, 3].max()) == 1
 
 
+@with_blender
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["cuda", "optix"])
+def test_a_blender_without_such_a_device_says_so(device, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    renderer = CyclesRenderer(FAST, Machine(device=device))
+    with pytest.raises(ImportError, match=rf"(sees|computes with) no {device} device.*; use --device cpu"):
+        renderer.describe()
+    renderer.close()
+
+
 def test_no_blender_says_how_to_install_one(monkeypatch):
     monkeypatch.delenv("ZERO123_BLENDER", raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

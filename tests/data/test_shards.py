@@ -3,9 +3,11 @@
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from zero123.data.shards.unshard import unshard
 from zero123.data.shards.writer import ShardSettings, shard_views
 from zero123.data.source_pairs import PairSettings, SourcePairs
 from zero123.data.view_set import ViewSetError
+from zero123.jobs import Outcome
 
 OBJECTS = 10
 THREE = ShardSettings(objects=3)
@@ -167,6 +170,41 @@ def test_a_process_killed_while_writing_leaves_whole_shards_only(views, tmp_path
     assert [p.name for p in (tmp_path / "out").glob("shard-*.tar")] == ["shard-000000.tar"]
     shard_views(open_source(views), tmp_path / "out", THREE)  # the lock of the dead is not in the way
     assert faults(tmp_path / "out") == {} and len(open_source(tmp_path / "out").names) == OBJECTS
+
+
+def dies_once(source, index, folder):
+    """The files of an object; the first process that is asked for the fourth is killed."""
+    if index == 4 and not (folder / "died").exists():
+        (folder / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return writer.raw_files(source, index)
+
+
+@pytest.mark.slow
+def test_one_of_several_processes_that_is_killed_costs_nothing(views, shards, tmp_path):
+    work = writer.ShardWork(open_source(views), partial(dies_once, folder=tmp_path))
+    seen = []
+    settings = ShardSettings(objects=3, processes=2)
+    _, broken = writer.write_shards(work, tmp_path / "out", settings, lambda done, total: seen.append((done, total)))
+    assert (tmp_path / "died").exists() and len(broken) == 0
+    assert tars(tmp_path / "out") == tars(shards) and not list((tmp_path / "out").glob(".shard-*.tar"))
+    assert len(seen) == 4 and seen == sorted(seen) and seen[-1] == (OBJECTS, OBJECTS)
+
+
+def test_a_shard_that_no_process_survives_is_named_and_the_others_stay(views, shards, tmp_path, monkeypatch):
+    def run(task, items, workers):
+        for number in reversed(items):
+            dead = "the worker died (killed by SIGKILL, out of memory?), 3 times" if number == 1 else None
+            yield Outcome(number, None if dead else task(number), dead, 1)
+
+    monkeypatch.setattr(writer.jobs, "run", run)
+    with pytest.raises(OSError, match=r"cannot write .*shard-000001\.tar: the worker died .* 3 times; finished sh"):
+        shard_views(open_source(views), tmp_path / "out", ShardSettings(objects=3, processes=2))
+    whole = tars(shards)
+    assert {name for name in tars(tmp_path / "out") if "/" not in name} == {"shard-000002.tar", "shard-000003.tar"}
+    monkeypatch.undo()
+    shard_views(open_source(views), tmp_path / "out", THREE)
+    assert tars(tmp_path / "out") == whole
 
 
 def test_a_full_disk_leaves_no_half_shard_and_keeps_the_old(views, shards, monkeypatch):

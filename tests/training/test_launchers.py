@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
@@ -102,11 +103,15 @@ def started_alone(command, rank, port, errors):
     return subprocess.Popen([sys.executable, *MODULE, *command], stderr=errors, stdout=subprocess.DEVNULL, env=own)
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_without_a_launcher_the_other_process_ends_by_itself_with_one_line(data, tmp_path, victim):
+def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_without_a_launcher_the_other_process_ends_by_itself_with_one_line(data, tmp_path, victim):
+    port = free_port()
     files = [open(tmp_path / f"said-{rank}", "w+") for rank in range(2)]  # noqa: SIM115
     pair = [started_alone(verb(data, tmp_path / "run", 3000), rank, port, files[rank]) for rank in range(2)]
     try:
@@ -146,6 +151,43 @@ def test_another_number_of_processes_goes_on_with_the_same_pairs_to_rounding(dat
         assert ours == pytest.approx(theirs, rel=2e-4)
     one, other = (load_file(f / "checkpoints/step-00000008/weights.safetensors") for f in (run, expected))
     assert all((one[key] - other[key]).abs().max() < 5e-3 for key in one)
+
+
+SLURM = {
+    "scontrol": 'case $1 in show) echo 127.0.0.1;; *) echo "$@" >> "$TOLD";; esac',
+    "srun": 'shift; SLURM_PROCID=0 SLURM_LOCALID=0 exec "$@"',
+    "zero123": f'exec {sys.executable} -m zero123 "$@"',
+}
+"""What of a cluster's programs the job script calls, with one task on this machine."""
+
+
+def test_the_slurm_job_that_is_told_its_time_is_up_saves_ends_and_is_queued_again(data, tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    bash = shutil.which("bash")
+    if bash is None or shutil.which("tee") is None:
+        pytest.skip("there is no bash")
+    for name, text in SLURM.items():
+        (tmp_path / name).write_text(f"#!{bash}\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    told, run = tmp_path / "told", tmp_path / "run"
+    cluster = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "here", "SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1"}
+    own = environment(**cluster, MASTER_PORT=str(free_port()), TOLD=str(told), WEIGHTS=str(data / "tiny"), STEPS="3000")
+    own |= {"PATH": f"{tmp_path}:{own['PATH']}", "READING": "stream", "BATCH": "2"}
+    script = Path(__file__).parents[2] / "runs" / "train.sbatch"
+    options = [*TINY, "--set", "precision=no", "--set", "buffer=3"]
+    command = [bash, str(script), str(data / "shards"), str(run), *options]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    with subprocess.Popen(command, env=own, **quiet) as job:
+        try:
+            wait_for(has_saved(run), job)
+            os.kill(int((run / ".run").read_text().split()[1]), signal.SIGUSR1)
+            assert job.wait(BOUND) != 0
+        finally:
+            if job.poll() is None:
+                os.killpg(job.pid, signal.SIGKILL)
+    step = lines(run)[-1]["step"]
+    assert f"stopped as asked after step {step}; the same command goes on" in (run / "slurm.log").read_text()
+    assert (run / "checkpoints" / f"step-{step:08d}").is_dir() and told.read_text() == "requeue 7\n"
 
 
 def refused(launcher, *arguments):

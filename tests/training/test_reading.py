@@ -59,6 +59,19 @@ def test_a_streamed_run_with_broken_objects_goes_on_to_the_last_bit(tmp_path, ti
     assert lines(tmp_path / "straight")[-1]["skipped_objects"] == 2
 
 
+@pytest.mark.parametrize("options", [[], stream()], ids=["random", "stream"])
+def test_a_shard_cut_short_is_named_and_costs_a_run_its_own_objects_only(tmp_path, tiny, shards, options, capsys):
+    copy = shutil.copytree(shards, tmp_path / "shards")
+    (copy / "shard-000001.tar").write_bytes((copy / "shard-000001.tar").read_bytes()[:700])
+    assert train(copy, tmp_path / "strict", tiny, *options, "--steps", 3) == 2
+    error = capsys.readouterr().err
+    assert "1 of 6 objects are broken" in error and "shard-000001.tar: has 700 bytes, must have" in error
+    assert error.splitlines()[-1].startswith("error: ")
+    lenient = [*options, "--set", "broken_share=0.4"]
+    assert train(copy, tmp_path / "lenient", tiny, *lenient, "--steps", 3) == 0
+    assert lines(tmp_path / "lenient")[-1]["skipped_objects"] == 2
+
+
 def test_a_streamed_run_draws_pictures_and_fits_memory(tmp_path, tiny, shards):
     more = [
         "--set",

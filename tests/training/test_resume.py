@@ -183,12 +183,12 @@ def test_a_disk_that_fills_up_while_saving_loses_nothing(runs, tmp_path, monkeyp
             raise OSError(28, "No space left on device")
         return save(tensors, path)
 
-    save = state.save_file
-    monkeypatch.setattr(state, "save_file", full)
+    save = state.save_tensors
+    monkeypatch.setattr(state, "save_tensors", full)
     with pytest.raises(OSError, match=r"cannot save .*step-00000006: No space left on device; the checkpoints before"):
         _run(tmp_path)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
-    monkeypatch.setattr(state, "save_file", save)
+    monkeypatch.setattr(state, "save_tensors", save)
     _run(tmp_path)
     _same_end(tmp_path, straight)
 

@@ -1,5 +1,6 @@
 """Metrics reach the JSON lines, the curves and the trackers; speed and arithmetic are what they say."""
 
+import errno
 import json
 import os
 import subprocess
@@ -124,6 +125,15 @@ def test_curves_go_down_where_the_loss_does(tmp_path):
     columns = [np.nonzero(strong[:, x])[0].mean() for x in range(90, 590) if strong[:, x].any()]
     assert len(columns) > 400 and columns[-1] - columns[0] > 150  # a straight line on a logarithmic axis
     assert np.abs(np.diff(columns, 2)).max() < 6
+
+
+def test_curves_that_cannot_be_drawn_are_told_and_end_nothing(tmp_path, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "curves.png")
+
+    monkeypatch.setattr(tracking, "draw_curves", full)
+    assert _train(tmp_path, steps=2)
+    assert "no curves were drawn: [Errno 28] No space left on device: 'curves.png'" in caplog.text
 
 
 def test_curves_of_odd_metrics_are_drawn_without_complaint(tmp_path):

@@ -8,15 +8,21 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from zero123.files import named_when_full
+
 
 class GrowingArray:
     """A `.npy` file to which rows are appended; whole once it is closed.
 
     Args:
         path: file to write.
+
+    Raises:
+        OSError: where it is opened, added to or closed, it cannot be written; of a full disk with its name.
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = path.open("wb")
         self._row: tuple[tuple[int, ...], np.dtype] | None = None
         self._count = 0
@@ -28,7 +34,8 @@ class GrowingArray:
             self._write_header()
         if self._row != (rows.shape[1:], rows.dtype):
             raise ValueError(f"rows must be {self._row}, got {(rows.shape[1:], rows.dtype)}")
-        self._file.write(np.ascontiguousarray(rows).data)
+        with named_when_full(self._path):
+            self._file.write(np.ascontiguousarray(rows).data)
         self._count += len(rows)
 
     def _write_header(self) -> None:
@@ -44,7 +51,10 @@ class GrowingArray:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._row is not None and kind is None:
-            self._file.seek(0)
-            self._write_header()
-        self._file.close()
+        with named_when_full(self._path):
+            try:
+                if self._row is not None and kind is None:
+                    self._file.seek(0)
+                    self._write_header()
+            finally:
+                self._file.close()

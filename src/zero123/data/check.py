@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zero123 import jobs
 from zero123.data.shards.reader import ShardedObjects, faults
 from zero123.data.silhouettes import Frame, agreement, mesh_files
 from zero123.data.sources import ObjectSource
@@ -118,30 +119,33 @@ def check(
     """
     settings = settings or CheckSettings()
     meshes = {} if settings.meshes is None else mesh_files(settings.meshes)
-    findings: list[Finding] = []
-    lost: Counter[str] = Counter()
-    looked = []
-    for done, one in enumerate(_all_looked(source, settings, meshes), start=1):
-        looked.append(one)
-        if one.lost_with is None:
-            findings += one.findings
-        else:
-            lost[one.lost_with] += 1
+    by_index: dict[int, _Looked] = {}
+    for index, one in _all_looked(source, settings, meshes):
+        by_index[index] = one
         if progress is not None:
-            progress(done, len(source.names))
+            progress(len(by_index), len(source.names))
+    looked = [by_index[index] for index in range(len(source.names))]
+    lost = Counter(one.lost_with for one in looked)
+    findings = [finding for one in looked if one.lost_with is None for finding in one.findings]
     if isinstance(source, ShardedObjects):
         findings = [_of_shard(name, what, lost[name]) for name, what in faults(source.root).items()] + findings
     findings += _fewer_views(looked) + _doubles(looked)
     return Report(str(source.root), len(looked), sum(o.views for o in looked), findings, _notes(looked, settings))
 
 
-def _all_looked(source: ObjectSource, settings: CheckSettings, meshes: dict[str, Path]) -> Iterator[_Looked]:
+def _all_looked(
+    source: ObjectSource, settings: CheckSettings, meshes: dict[str, Path]
+) -> Iterator[tuple[int, _Looked]]:
+    """Every object with its index, as it is done; one that its process does not survive is a finding."""
     look = partial(_look, source, settings, meshes)
     if settings.processes == 1:
-        yield from map(look, range(len(source.names)))
+        yield from enumerate(map(look, range(len(source.names))))
         return
-    with multiprocessing.get_context("spawn").Pool(settings.processes) as pool:
-        yield from pool.imap(look, range(len(source.names)), chunksize=4)
+    with closing(jobs.run(look, range(len(source.names)), settings.processes)) as outcomes:
+        for outcome in outcomes:
+            name = source.names[outcome.item]
+            fault = Finding(name, "damaged", f"could not be looked at: {outcome.error}")
+            yield outcome.item, outcome.result or _Looked(name, [fault], 0)
 
 
 def _look(source: ObjectSource, settings: CheckSettings, meshes: dict[str, Path], index: int) -> _Looked:

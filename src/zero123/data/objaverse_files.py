@@ -13,6 +13,7 @@ from typing import Any
 
 from zero123.data.objaverse import Entry, package, quiet, read_rows
 from zero123.files import atomic_path, writable_folder
+from zero123.run_log import alone_in
 
 ATTRIBUTION = "attribution.csv"
 _BATCH = 200
@@ -35,20 +36,23 @@ def download(entries: Sequence[Entry], out: Path, processes: int = 4) -> Iterato
         Each object when it is there, with None, or with one line that says why it is not.
 
     Raises:
-        OSError: the folder, or the one in which the package keeps objects, cannot be written or is full.
+        OSError: the folder, or the one in which the package keeps objects, cannot be written or is full, or another run
+            downloads into it.
     """
     writable_folder(out)
-    there = [entry for entry in entries if entry.file(out).is_file()]
-    write_attribution(there, out)
-    yield from ((entry, None) for entry in there)
-    missing = [entry for entry in entries if not entry.file(out).is_file()]
-    for first in range(0, len(missing), _BATCH):
-        batch = missing[first : first + _BATCH]
-        reasons = _fetch(batch, out, processes)
-        write_attribution([entry for entry in batch if entry.file(out).is_file()], out)
-        for entry in batch:
-            got = entry.file(out).is_file()
-            yield entry, None if got else reasons.get(entry.uid, "not there any more, or changed since it was listed")
+    with alone_in(out, "downloading"):
+        there = [entry for entry in entries if entry.file(out).is_file()]
+        write_attribution(there, out)
+        yield from ((entry, None) for entry in there)
+        missing = [entry for entry in entries if not entry.file(out).is_file()]
+        for first in range(0, len(missing), _BATCH):
+            batch = missing[first : first + _BATCH]
+            reasons = _fetch(batch, out, processes)
+            write_attribution([entry for entry in batch if entry.file(out).is_file()], out)
+            for entry in batch:
+                got = entry.file(out).is_file()
+                reason = reasons.get(entry.uid, "not there any more, or changed since it was listed")
+                yield entry, None if got else reason
 
 
 def write_attribution(entries: Sequence[Entry], out: Path) -> None:

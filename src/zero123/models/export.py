@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zero123.files import atomic_path
+from zero123.files import atomic_path, save_tensors
 from zero123.models.int8 import is_int8
 from zero123.models.patch_codec import PatchCodec
 from zero123.models.pretrained import model_folder, save_model, scheduler_config, write_json
@@ -182,11 +182,9 @@ def _note(model: ViewModel) -> dict[str, Any]:
 
 
 def _write_safetensors(model: ViewModel, path: Path, dtype: torch.dtype | None) -> None:
-    from safetensors.torch import save_file
-
     with atomic_path(path) as temporary:
         texts = {"format": "pt", NOTE: json.dumps(_note(model))}
-        save_file(original_state(model, dtype), temporary, metadata=texts)
+        save_tensors(original_state(model, dtype), temporary, texts)
 
 
 def _write_checkpoint(model: ViewModel, path: Path, dtype: torch.dtype | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zero123.files import atomic_path
+from zero123.files import atomic_path, save_tensors
 from zero123.models.int8 import is_int8
 from zero123.models.view_model import ViewModel
 from zero123.models.weights import WeightsError
@@ -65,13 +65,11 @@ def save_lora(model: ViewModel, path: str | Path) -> None:
         ValueError: the model has none.
         OSError: it cannot be written.
     """
-    from safetensors.torch import save_file
-
     tensors = lora_tensors(model)
     if not tensors:
         raise ValueError(f"{model.settings.name} has no LoRA to write")
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt", "base": model.settings.name})
+        save_tensors(tensors, temporary, {"format": "pt", "base": model.settings.name})
 
 
 @torch.no_grad()

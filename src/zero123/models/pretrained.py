@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zero123.files import replace_folder
+from zero123.files import named_when_full, replace_folder
 from zero123.models.autoencoder import Autoencoder
 from zero123.models.feature_volume import FeatureVolume
 from zero123.models.image_encoder import ImageEncoder
@@ -144,6 +144,7 @@ def model_folder(folder: str | Path) -> Iterator[Path]:
 
     Raises:
         WeightsError: `folder` holds something that is not a model.
+        OSError: it cannot be written; of a full disk with the name of `folder`.
     """
     folder = Path(folder).absolute()
     if folder.exists() and (
@@ -153,12 +154,13 @@ def model_folder(folder: str | Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        yield unfinished
-        unfinished.chmod(0o755)
-        for extra in ("README.md", "ATTRIBUTION.md"):  # a model card outlives a new version of the weights
-            if (folder / extra).is_file():
-                shutil.copy2(folder / extra, unfinished / extra)
-        replace_folder(unfinished, folder)
+        with named_when_full(folder):
+            yield unfinished
+            unfinished.chmod(0o755)
+            for extra in ("README.md", "ATTRIBUTION.md"):  # a model card outlives a new version of the weights
+                if (folder / extra).is_file():
+                    shutil.copy2(folder / extra, unfinished / extra)
+            replace_folder(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from zero123.files import atomic_path
+from zero123.files import atomic_path, save_tensors
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.images import io
 from zero123.images.sheets import contact_sheet
@@ -167,7 +167,7 @@ class _Timed:
 
 def _write(path: Path, growing: Growing) -> None:
     with atomic_path(path) as temporary:
-        save_file({name: value.contiguous() for name, value in growing.state().items()}, temporary)
+        save_tensors({name: value.contiguous() for name, value in growing.state().items()}, temporary)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

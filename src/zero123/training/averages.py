@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from zero123.files import atomic_path
+from zero123.files import atomic_path, save_tensors
 
 LENGTHS = (0.05, 0.10)
 """Widths of the two averages that are kept, as shares of the time trained; those of Karras et al."""
@@ -91,7 +90,7 @@ class PowerAverages:
         """Write a snapshot of both; `restore` takes it up and `averaged` mixes them."""
         for length, values in self.values.items():
             with atomic_path(folder / f"{step:08d}-{length:g}.safetensors") as temporary:
-                save_file({k: v.contiguous() for k, v in values.items()}, temporary)
+                save_tensors({k: v.contiguous() for k, v in values.items()}, temporary)
 
     def restore(self, folder: Path, step: int) -> None:
         """Go on from the snapshot of `step`; later ones, which an interrupted run left behind, are removed.

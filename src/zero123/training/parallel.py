@@ -89,8 +89,10 @@ def decided(accelerator: Accelerator, decide: Callable[[], Any]) -> Any:
     if accelerator.is_main_process:
         try:
             answer["value"] = decide()
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             answer["error"] = str(error)
+        except OSError as error:
+            answer["error"] = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
     if accelerator.num_processes > 1:
         answer = json.loads(_told(json.dumps(answer), accelerator.device))
     if "error" in answer:

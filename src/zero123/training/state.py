@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from zero123.files import save_tensors
 from zero123.training.checkpoints import by_loss, check, checkpoints, checksum, read_state
 from zero123.training.sharding import own, shared_as, whole
 
@@ -110,8 +111,8 @@ def save_state(
             _to_disk(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or error
         raise OSError(
             f"cannot save {final}: {reason}; the checkpoints before it stand, the same command goes on from the newest"
         ) from error
@@ -125,7 +126,7 @@ def _write(folder: Path, groups: Mapping[str, Mapping[str, Tensor]], state: dict
     sums = {}
     for name, tensors in groups.items():
         path = folder / f"{name}.safetensors"
-        save_file(_on_the_cpu(tensors), path)
+        save_tensors(_on_the_cpu(tensors), path)
         sums[path.name] = checksum(path)
         _to_disk(path)
     (folder / "state.json").write_text(json.dumps({**state, "checksums": sums}), encoding="utf-8")

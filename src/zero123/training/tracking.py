@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from dataclasses import asdict
@@ -17,6 +18,8 @@ from zero123.run_log import RunLog
 from zero123.training.curves import draw_curves
 from zero123.training.hardware import peak_memory
 from zero123.training.settings import TrainSettings, flat
+
+log = logging.getLogger(__name__)
 
 TRACKERS = ("tensorboard", "wandb")
 
@@ -106,7 +109,10 @@ class Tracks:
 
     def close(self) -> None:
         """Draw the curves and end what trackers have running."""
-        draw_curves(self._log.lines(), self._log.folder / "curves.png")
+        try:
+            draw_curves(self._log.lines(), self._log.folder / "curves.png")
+        except OSError as error:  # a picture must not hide what ended the run, nor undo a run that is done
+            log.warning("no curves were drawn: %s", error)
         if self._tracked:
             self._accelerator.end_training()
 

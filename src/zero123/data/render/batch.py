@@ -84,10 +84,12 @@ def render_all(
 
     Raises:
         OSError: the folder is not writable, another run uses it, the disk is full, no cluster answers.
-        ValueError: the folder was begun with other settings.
+        ValueError: the folder was begun with other settings, or there is no GPU where one is asked for.
         ImportError: a renderer or Ray is not installed.
     """
     machine = machine or Machine()
+    if settings.renderer == "embree" and machine.device != "cpu":
+        raise ValueError(f"--device {machine.device} is for --renderer blender; embree computes on the processor")
     if cluster is None:
         renderer_for(settings, machine).close()  # says at once what is missing
     try:

@@ -12,7 +12,7 @@ from zero123.data.broken import SHARE, BrokenItems
 from zero123.data.shards.index import ShardIndex
 from zero123.data.shards.reader import ALTERED, ShardedViews, faults
 from zero123.data.view_set import ViewSetError
-from zero123.files import atomic_path, writable_folder
+from zero123.files import atomic_path, named_when_full, writable_folder
 
 
 def unshard(
@@ -20,13 +20,14 @@ def unshard(
 ) -> BrokenItems:
     """Write every object to `out/NAME/`, whole or not at all; those that are there already are kept.
 
-    Where the shards are split into training and validation, `valid_paths.json` with the order of the objects is written
-    too; it then is the original's split if the share of validation is. A shard of the right length that is not what was
-    written, by its hash, gives nothing: which of its objects are meant cannot be told.
+    Several runs may unpack into one folder. Where the shards are split into training and validation, `valid_paths.json`
+    with the order of the objects is written too; it then is the original's split if the share of validation is. A shard
+    of the right length that is not what was written, by its hash, gives nothing: which of its objects are meant cannot
+    be told.
 
     Raises:
         TooManyBroken: more than `share` of the objects cannot be read.
-        OSError: `out` cannot be written.
+        OSError: `out` cannot be written, or is full.
     """
     source = ShardedViews(folder)
     writable_folder(out)
@@ -54,10 +55,14 @@ def _write(files: dict[str, bytes], folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        for name, content in files.items():
-            (temporary / name).write_bytes(content)
+        with named_when_full(folder):
+            for name, content in files.items():
+                (temporary / name).write_bytes(content)
         temporary.chmod(0o755)
-        temporary.rename(folder)
-    except BaseException:
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another run was faster, whose files are kept
+                raise
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise

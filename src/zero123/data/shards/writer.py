@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from zero123 import jobs
 from zero123.data.broken import SHARE, BrokenItems
 from zero123.data.shards.index import INDEX, Kind, Shard, ShardIndex, digest_of, sha256_of
 from zero123.data.shards.tar import write_tar
@@ -88,7 +88,8 @@ def write_shards(
 
     Raises:
         TooManyBroken: more than the share; finished shards stay.
-        OSError: the folder cannot be written, or another run writes into it.
+        OSError: the folder cannot be written, another run writes into it, or a shard cost three processes their life;
+            finished shards stay.
     """
     settings = settings or ShardSettings()
     source, count = work.source, len(work.source.names)
@@ -96,20 +97,20 @@ def write_shards(
     with _alone_in(out):
         plan = [range(first, min(first + settings.objects, count)) for first in range(0, count, settings.objects)]
         kept = _finished(out, work)
-        shards: list[Shard] = []
-        done = 0
-        for shard in _written(work, out, settings, plan, kept):
+        written: dict[int, Shard] = {}
+        for number, shard in _written(work, out, settings, plan, kept):
             for name, reason in shard.skipped.items():
                 broken.add(name, reason)
-            shards.append(shard)
-            done += len(plan[len(shards) - 1])
+            written[number] = shard
             if progress is not None:
-                progress(done, count)
+                progress(sum(len(plan[place]) for place in written), count)
+        shards = [written[number] for number in range(len(plan))]
         training = set(source.names[: source.training])
         kept_for_training = sum(name in training for shard in shards for name in shard.objects)
         index = ShardIndex(work.kind, kept_for_training, shards, work.about)
         index.save(out)
         shutil.rmtree(out / _PARTS, ignore_errors=True)
+        _sweep(out)
         for stray in set(out.glob("shard-*.tar")) - {out / shard.name for shard in shards}:
             stray.unlink()  # of an earlier run with more shards
     return index, broken
@@ -141,20 +142,27 @@ def shard_views(
 
 def _written(
     work: ShardWork, out: Path, settings: ShardSettings, plan: list[range], kept: dict[str, Shard]
-) -> Iterator[Shard]:
-    """The shards of the plan in order: taken over, or written now."""
-    jobs = list(enumerate(plan))
-    one = partial(_shard, work, out, kept)
+) -> Iterator[tuple[int, Shard]]:
+    """The shards of the plan with their numbers, taken over or written now, as they are done."""
+    one = partial(_shard, work, out, kept, plan)
     if settings.processes == 1:
-        yield from map(one, jobs)
+        yield from ((number, one(number)) for number in range(len(plan)))
         return
-    with multiprocessing.get_context("spawn").Pool(settings.processes) as pool:
-        yield from pool.imap(one, jobs)
+    with closing(jobs.run(one, range(len(plan)), settings.processes)) as outcomes:
+        for outcome in outcomes:
+            if outcome.result is None:
+                name = _name(outcome.item)
+                raise OSError(f"cannot write {out / name}: {outcome.error}; finished shards stay")
+            yield outcome.item, outcome.result
 
 
-def _shard(work: ShardWork, out: Path, kept: dict[str, Shard], job: tuple[int, range]) -> Shard:
-    number, indices = job
-    name, planned = f"shard-{number:06d}.tar", digest_of([work.source.names[index] for index in indices])
+def _name(number: int) -> str:
+    return f"shard-{number:06d}.tar"
+
+
+def _shard(work: ShardWork, out: Path, kept: dict[str, Shard], plan: list[range], number: int) -> Shard:
+    indices = plan[number]
+    name, planned = _name(number), digest_of([work.source.names[index] for index in indices])
     old, path = kept.get(name), out / name
     whole = old is not None and not old.skipped and old.planned == planned
     if old is not None and whole and path.is_file() and path.stat().st_size == old.bytes:
@@ -210,6 +218,13 @@ def _alone_in(out: Path) -> Iterator[None]:
     except Timeout:
         raise OSError(f"another run writes shards into {out}; wait for it or choose another folder") from None
     try:
+        _sweep(out)
         yield
     finally:
         lock.release()
+
+
+def _sweep(out: Path) -> None:
+    """Remove what processes that were killed left half written."""
+    for half in out.glob(".shard-*.tar"):
+        half.unlink()

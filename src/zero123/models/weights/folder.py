@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zero123.files import replace_folder
+from zero123.files import named_when_full, replace_folder, save_tensors
 from zero123.models.weights.checkpoint import read_checkpoint
 from zero123.models.weights.errors import WeightsError
 from zero123.models.weights.stored import StoredTensor
@@ -80,10 +80,11 @@ def save_component(
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = folder.with_name(f".{folder.name}-new-{uuid.uuid4().hex[:8]}")
     try:
-        unfinished.mkdir()
-        (unfinished / "config.json").write_text(_config_text(component), encoding="utf-8")
-        write_tensors(component.state_dict(), unfinished, _stem(component), dtype=dtype, shard_bytes=shard_bytes)
-        replace_folder(unfinished, folder)
+        with named_when_full(folder):
+            unfinished.mkdir()
+            (unfinished / "config.json").write_text(_config_text(component), encoding="utf-8")
+            write_tensors(component.state_dict(), unfinished, _stem(component), dtype=dtype, shard_bytes=shard_bytes)
+            replace_folder(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -159,9 +160,8 @@ def write_tensors(
 
     Raises:
         WeightsError: a tensor does not fit `dtype`, and would become infinite.
+        OSError: a file cannot be written.
     """
-    from safetensors.torch import save_file
-
     sizes = {
         key: t.numel() * (dtype or t.dtype if t.is_floating_point() else t.dtype).itemsize for key, t in state.items()
     }
@@ -170,7 +170,7 @@ def write_tensors(
     for number, keys in enumerate(shards, start=1):
         name = f"{stem}{f'-{number:05d}-of-{len(shards):05d}' if len(shards) > 1 else ''}.safetensors"
         ready = {key: ready_tensor(key, state[key], dtype) for key in keys}
-        save_file(ready, folder / name, metadata={"format": "pt"})
+        save_tensors(ready, folder / name, {"format": "pt"})
         places |= dict.fromkeys(keys, name)
     if len(shards) > 1:
         index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": places}
