@@ -6,7 +6,6 @@ import io
 import os
 import struct
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def load(path: str | os.PathLike[str], max_side: int = MAX_SIDE) -> Tensor:
 
 
 def loads(
-    data: bytes, name: str, formats: Sequence[str] = _FORMATS, max_side: int = MAX_SIDE, max_pixels: int = MAX_PIXELS
+    data: bytes, name: str, formats: tuple[str, ...] = _FORMATS, max_side: int = MAX_SIDE, max_pixels: int = MAX_PIXELS
 ) -> Tensor:
     """The same of a file's bytes.
 
@@ -133,7 +132,7 @@ def resized(image: Tensor, height: int, width: int) -> Tensor:
     return from_pillow(small).to(image)
 
 
-def _read(source: Path | io.BytesIO, name: str, formats: Sequence[str], max_side: int, max_pixels: int) -> Tensor:
+def _read(source: Path | io.BytesIO, name: str, formats: tuple[str, ...], max_side: int, max_pixels: int) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # everything Pillow warns of is either harmless or raised here
         try:
