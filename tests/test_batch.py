@@ -359,7 +359,7 @@ def test_a_picture_that_a_lost_worker_has_finished_is_taken_as_it_is(tmp_path, p
     (tmp_path / "out").mkdir()
     picture = Picture("p0", photos / "p0.png")
     first = make(picture, order)
-    monkeypatch.setattr(one, "_draw", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(one, "draw", lambda *_: pytest.fail("drawn again"))
     assert json.dumps(make(picture, order)) == json.dumps(first, default=list)
 
 

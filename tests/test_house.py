@@ -31,9 +31,10 @@ FLOORS = {
     "evaluation": 6,
     "presets": 6,
     "batch": 6,
-    "ui": 7,
-    "cli": 8,
-    "__main__": 9,
+    "service": 7,
+    "ui": 8,
+    "cli": 9,
+    "__main__": 10,
 }
 """Every room of the house; imports go down or stay in the room."""
 

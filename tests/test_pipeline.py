@@ -15,7 +15,7 @@ from zero123.images.io import PictureError
 from zero123.models.pretrained import save_model
 from zero123.models.running import picture_bytes, view_bytes, weights_bytes
 from zero123.models.view_settings import ViewModelSettings
-from zero123.pipeline import NovelViews
+from zero123.pipeline import NovelViews, Wanted
 
 MOVES = relative_moves([0.0, 30.0, 60.0, 90.0, 180.0, -90.0, -60.0, -30.0], [10.0], [0.0])
 
@@ -311,3 +311,30 @@ def test_shapes_of_one_view_hold_for_many_photos_of_blobs():
     look = views().model.look(blobs(2))
     assert look.tokens.shape == (2, 16, 16)
     assert look.latent.shape == (2, *views().model.latent_shape)
+
+
+def test_views_of_several_photos_in_one_call_are_those_drawn_alone():
+    other = views().prepare(ball(30).flip(1))
+    settings = SamplingSettings(steps=2, samples=2, scale=1.0)
+    wanted = [
+        Wanted(photo(), MOVES[:3], seed=1),
+        Wanted(other, MOVES[3:4], OrbitPose.from_degrees([0.0], [40.0], [1.85]), seed=7),
+        Wanted(photo(), MOVES[5:6]),
+    ]
+    calls = []
+    handle = views().model.unet.register_forward_pre_hook(lambda module, inputs: calls.append(len(inputs[0])))
+    try:
+        together = views().together(wanted, settings)
+    finally:
+        handle.remove()
+    assert calls == [8, 8, 2, 2]  # ten pictures of three photos, at most eight in a call
+    for one, pictures in zip(wanted, together, strict=True):
+        alone = views()(one.photo, one.relative, replace(settings, seed=one.seed or 0), one.source)
+        torch.testing.assert_close(pictures, alone, atol=1e-4, rtol=0)
+
+
+def test_joint_views_see_only_their_own_photo():
+    wanted = [Wanted(photo(), MOVES[:2]), Wanted(photo(), MOVES[2:4], seed=3)]
+    settings = SamplingSettings(steps=1, joint=True)
+    together = views().together(wanted, settings)
+    assert torch.equal(together[1], views()(photo(), MOVES[2:4], replace(settings, seed=3)))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from zero123.diffusion.guidance import Pair
-from zero123.diffusion.sampling import SamplingSettings, draw
+from zero123.diffusion.sampling import SamplingSettings
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.images import io
 from zero123.images.alpha import composite
@@ -21,14 +20,11 @@ from zero123.images.matting import Matte, Method, foreground
 from zero123.images.spread import Samples
 from zero123.machine import fast_dtype, free_memory, make_sure_it_compiles, usable_device
 from zero123.models.condition import Look
-from zero123.models.feature_volume import Projected, outlined
+from zero123.models.drawing import Drawing, Progress, joint, latents_of, pictures_of
 from zero123.models.int8 import place_int8
-from zero123.models.joint_attention import joined_views
-from zero123.models.running import Batches, batches, decoding_in_tiles, suit, weights_bytes
+from zero123.models.running import Batches, batches, suit, weights_bytes
 from zero123.models.view_model import ViewModel
 from zero123.models.weights import place_tensor
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -49,6 +45,33 @@ class Photo:
     def on_white(self) -> Tensor:
         """The framed object on white, (3, S, S)."""
         return composite(self.rgba[None], torch.ones(3))[0]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Views that are wanted of a photo.
+
+    Attributes:
+        photo: from `NovelViews.prepare`.
+        relative: camera moves from the photo's camera, (V,).
+        source: pose of the photo's camera, (1,), where it is known; models that do not use it ignore it.
+        seed: None for that of the settings.
+    """
+
+    photo: Photo
+    relative: RelativePose
+    source: OrbitPose | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.relative.shape) != 1 or not len(self.relative):
+            raise ValueError(f"relative must be (V,) with V over 0, got shape {tuple(self.relative.shape)}")
+        if self.source is not None:
+            object.__setattr__(self, "source", _one(self.source))
+
+    def sampling(self, settings: SamplingSettings) -> SamplingSettings:
+        """The settings with this seed."""
+        return settings if self.seed is None else replace(settings, seed=self.seed)
 
 
 class NovelViews:
@@ -184,15 +207,43 @@ class NovelViews:
         Raises:
             ValueError: `relative` is not (V,) with V over 0, or `source` not (1,).
         """
-        settings = settings or SamplingSettings()
-        if len(relative.shape) != 1 or not len(relative):
-            raise ValueError(f"relative must be (V,) with V over 0, got shape {tuple(relative.shape)}")
-        if source is not None:
-            source = _one(source)
-        model = self.model
+        return self.together([Wanted(photo, relative, source)], settings, progress)[0]
+
+    @torch.no_grad()
+    def together(
+        self, wanted: Sequence[Wanted], settings: SamplingSettings | None = None, progress: Progress | None = None
+    ) -> list[Tensor]:
+        """Views of several photos, drawn in the same network calls; each as if it were drawn alone.
+
+        Joint views depend on each other, and are drawn photo by photo.
+
+        Args:
+            wanted: what of which photo.
+            settings: shared by all but for the seeds that they have of their own.
+            progress: as for one photo.
+
+        Returns:
+            For each of `wanted` its pictures, as for one photo.
+
+        Raises:
+            ValueError: as for one photo.
+        """
+        settings, model = settings or SamplingSettings(), self.model
+        if len(wanted) > 1 and joint(model, settings):
+            return [self.together([one], settings, progress)[0] for one in wanted]
+        counts = [len(one.relative) * settings.samples for one in wanted]
         with self._at_work(model.image_encoder, model.autoencoder):
-            look = model.look(self._pixels(photo), source)
-        return self._pictures(*self._latents(look, relative, settings, progress))
+            look = self._look(wanted)
+        moves = [one.relative[torch.arange(len(one.relative)).repeat_interleave(settings.samples)] for one in wanted]
+        seeds = [seed for one in wanted for seed in one.sampling(settings).seeds(len(one.relative))]
+        owners = torch.arange(len(wanted)).repeat_interleave(torch.tensor(counts))
+        scale = model.settings.scale if settings.scale is None else settings.scale
+        with self._at_work(model.unet):
+            drawing = Drawing(look, owners.to(self.device), RelativePose.cat(moves), seeds)
+            drawn = latents_of(model, drawing, settings, self._batches(scale != 1).views, progress)
+        with self._at_work(model.autoencoder):
+            pictures = pictures_of(model, *drawn, self._batches(guided=True))
+        return list(pictures.split(counts))
 
     def samples(
         self, photo: Photo, relative: RelativePose, settings: SamplingSettings, source: OrbitPose | None = None
@@ -200,56 +251,13 @@ class NovelViews:
         """`settings.samples` pictures of each view with their mean and their spread, high where the model guesses."""
         return Samples.of(self(photo, relative, settings, source), settings.samples)
 
-    def _latents(
-        self,
-        look: Look,
-        relative: RelativePose,
-        settings: SamplingSettings,
-        progress: Progress | None,
-    ) -> tuple[Tensor, list[Projected]]:
-        """Latents of the views, (V, C, h, w), drawn in batches that fit; and what those see of the photo's volume."""
-        model, own = self.model, self.model.settings
-        scale = own.scale if settings.scale is None else settings.scale
-        sigmas = model.schedule.sampling_sigmas(settings.steps or own.steps, settings.spacing or own.spacing)
-        joint = own.joint and settings.samples == 1 if settings.joint is None else settings.joint
-        seeds = settings.seeds(len(relative))
-        each = torch.arange(len(relative)).repeat_interleave(settings.samples)
-        relative = relative[each]
-        batch = min(settings.batch or self._batches(scale != 1).views, len(seeds))
-        starts = range(0, len(seeds), batch)
-        total = (len(sigmas) - 1) * len(starts)
-        drawn, projected = [], []
-        with self._at_work(model.unet):
-            for index, first in enumerate(starts):
-                part = slice(first, first + batch)
-                condition, seen = model.join_projected(look, relative[part])
-                projected += [] if seen is None else [seen]
-                pair = Pair(condition, condition.without_image())
-                start = torch.zeros(len(condition), *model.latent_shape, device=self.device)
-                report = None if progress is None else _reporter(progress, index * (len(sigmas) - 1), total)
-                with joined_views(model, len(condition) if joint else 1):
-                    drawn.append(draw(model, pair, sigmas, start, seeds[part], settings, scale, report))
-        return torch.cat(drawn), projected
-
-    def _pictures(self, latents: Tensor, projected: list[Projected]) -> Tensor:
-        """Views (V, 3, S, S) in [0, 1], float32, on the CPU; what latents cannot hold is the drafts'."""
-        model, drafts = self.model, [seen.draft for seen in projected if seen.draft is not None]
-        with self._at_work(model.autoencoder):
-            images = self._decoded(latents)
-            if drafts:
-                held = model.autoencoder.encode(torch.cat(drafts).to(model.dtype))
-                images = images + torch.cat(drafts).cpu() - self._decoded(held)
-        if model.settings.outline:
-            opacity = torch.cat([seen.opacity for seen in projected]).cpu()
-            images = outlined(images, opacity, model.settings.outline)
-        return images.clamp(0, 1)
-
-    def _decoded(self, latents: Tensor) -> Tensor:
-        """Pictures (V, 3, S, S), about [0, 1], on the CPU, a few at a time: the decoder takes the most memory."""
-        model, fitting = self.model, self._batches(guided=True)
-        with decoding_in_tiles(model, fitting.tiled):
-            parts = latents.split(fitting.pictures)
-            return torch.cat([model.autoencoder.decode(part.to(model.dtype)).float().cpu() for part in parts])
+    def _look(self, wanted: Sequence[Wanted]) -> Look:
+        """What is seen in the photos; the model says where those were taken from of which nobody else does."""
+        pixels = torch.cat([self._pixels(one.photo) for one in wanted])
+        if all(one.source is None for one in wanted):
+            return self.model.look(pixels)
+        told = [one.source or self.model.place(pixels[k : k + 1]) for k, one in enumerate(wanted)]
+        return self.model.look(pixels, OrbitPose.cat([pose.to(self.device, torch.float32) for pose in told]))
 
     def _batches(self, guided: bool) -> Batches:
         """How many views go into one call."""
@@ -274,11 +282,6 @@ class NovelViews:
 
     def _pixels(self, photo: Photo) -> Tensor:
         return photo.on_white[None].to(self.device, self.model.dtype)
-
-
-def _reporter(progress: Progress, before: int, total: int) -> Callable[[int, Tensor], None]:
-    """A sampler's callback that reports evaluations of all chunks."""
-    return lambda index, _: progress(before + index + 1, total)
 
 
 def _one(source: OrbitPose) -> OrbitPose:

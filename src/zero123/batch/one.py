@@ -8,8 +8,9 @@ import os
 import shutil
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from zero123.images.sheets import contact_sheet, save_video
 from zero123.jobs import Halt, staging
 from zero123.meshes.export import export_mesh
 from zero123.pipeline import NovelViews, Photo
-from zero123.reconstruction.from_photo import PhotoSettings, from_photo, source_at
+from zero123.reconstruction.from_photo import PhotoSettings, Progress, from_photo, source_at
 
 NOBODY_CAN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Disk full, quota reached, disk read-only: the next picture would meet them too."""
@@ -69,7 +70,7 @@ def make(picture: Picture, order: Order) -> dict[str, Any]:
     views = _model(order)
     unfinished = staging(order.out, "batch", picture.name[:100])
     try:
-        values = _draw(picture, order, views, unfinished) | {"settings": noted}
+        values = draw(picture, order.settings, order.identity, views, unfinished) | {"settings": noted}
         (unfinished / results.NAME).write_text(json.dumps(values, indent=1, default=str) + "\n", encoding="utf-8")
         _put(unfinished, order.out, picture, noted)
     except OSError as error:
@@ -90,12 +91,36 @@ def told(error: OSError, out: Path) -> str:
     return f"cannot write into {out}: {error.strerror}; what is done is kept, the same command goes on"
 
 
-def _draw(picture: Picture, order: Order, views: NovelViews, folder: Path) -> dict[str, Any]:
-    """Write all results into `folder`, and say what they are."""
+def draw(
+    picture: Picture,
+    settings: BatchSettings,
+    identity: dict[str, Any],
+    views: NovelViews,
+    folder: Path,
+    formats: Sequence[str] = ("glb",),
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Make everything of one picture.
+
+    Args:
+        picture: to read.
+        settings: what is made.
+        identity: of the model, see `ModelChoice.identity`.
+        views: the model.
+        folder: to write into.
+        formats: of the mesh, endings that `export_mesh` knows.
+        progress: told what is being done, steps done, and steps in all.
+
+    Returns:
+        What was made and how, as JSON values.
+
+    Raises:
+        PictureError: the picture cannot be read, or shows no object.
+        OSError: the folder cannot be written.
+    """
     start = time.monotonic()
-    photo = views.prepare(picture.path, order.settings.background)
+    photo = views.prepare(picture.path, settings.background)
     noted = results.picture_json(picture)
-    settings = order.settings
     given = settings.photo_elevation_deg is not None
     source = (
         source_at(settings.photo_elevation_deg) if settings.photo_elevation_deg is not None else views.source(photo)
@@ -104,17 +129,17 @@ def _draw(picture: Picture, order: Order, views: NovelViews, folder: Path) -> di
     io.save(folder / "input.png", photo.rgba)
     io.save(folder / "mask.png", photo.mask)
     if settings.azimuth_deg:
-        _draw_views(photo, source, settings, views, folder)
+        _draw_views(photo, source, settings, views, folder, progress)
     drawn = time.monotonic()
     if settings.faces is not None:
-        source, known = _draw_mesh(photo, settings, settings.faces, views, folder), True
+        source, known = _draw_mesh(photo, settings, settings.faces, views, folder, formats, progress), True
     end = time.monotonic()
     return {
         "format": results.FORMAT,
         "zero123": __version__,
         "name": picture.name,
         "picture": noted,
-        "model": {"name": views.model.settings.name, "licence": views.model.settings.licence, **order.identity},
+        "model": {"name": views.model.settings.name, "licence": views.model.settings.licence, **identity},
         "seed": settings.sampling.seed,
         "elevation_deg": round(float(source.elevation[0].rad2deg()), 3) if known else None,
         "elevation_is": "given" if given else "estimated" if known else "not used",
@@ -126,8 +151,16 @@ def _draw(picture: Picture, order: Order, views: NovelViews, folder: Path) -> di
     }
 
 
-def _draw_views(photo: Photo, source: OrbitPose, settings: BatchSettings, views: NovelViews, folder: Path) -> None:
-    pictures = views(photo, settings.moves(), settings.sampling, source)
+def _draw_views(
+    photo: Photo,
+    source: OrbitPose,
+    settings: BatchSettings,
+    views: NovelViews,
+    folder: Path,
+    progress: Progress | None,
+) -> None:
+    told = None if progress is None else partial(progress, "views")
+    pictures = views(photo, settings.moves(), settings.sampling, source, told)
     samples = settings.sampling.samples
     for index, image in enumerate(pictures):
         name = f"{index // samples:03d}" + (f"-{index % samples}" if samples > 1 else "")
@@ -138,12 +171,21 @@ def _draw_views(photo: Photo, source: OrbitPose, settings: BatchSettings, views:
         save_video(folder / "orbit.mp4", pictures, settings.fps)
 
 
-def _draw_mesh(photo: Photo, settings: BatchSettings, faces: int, views: NovelViews, folder: Path) -> OrbitPose:
+def _draw_mesh(
+    photo: Photo,
+    settings: BatchSettings,
+    faces: int,
+    views: NovelViews,
+    folder: Path,
+    formats: Sequence[str],
+    progress: Progress | None,
+) -> OrbitPose:
     """The mesh and the views it was made from, written; where the photo was taken to be from."""
     own = PhotoSettings(elevation_deg=settings.photo_elevation_deg, sampling=replace(settings.sampling, samples=1))
     own = replace(own, reconstruction=replace(own.reconstruction, faces=faces))
-    found, images, poses = from_photo(views, photo, own)
-    export_mesh(found.mesh, folder / "model.glb")
+    found, images, poses = from_photo(views, photo, own, progress)
+    for ending in formats:
+        export_mesh(found.mesh, folder / f"model.{ending}")
     io.save(folder / "reconstruction-views.png", contact_sheet(images, 7))
     return poses[:1]
 

@@ -9,7 +9,7 @@ from typing import NoReturn, cast
 import typer
 
 from zero123 import __version__
-from zero123.cli import batch, data, elevation, evaluate, picture, training, weights
+from zero123.cli import batch, data, elevation, evaluate, picture, serve, training, weights
 
 app = typer.Typer(
     name="zero123",
@@ -23,6 +23,7 @@ batch.register(app)
 app.add_typer(data.app, name="data")
 training.register(app)
 evaluate.register(app)
+serve.register(app)
 app.add_typer(weights.app, name="weights")
 
 

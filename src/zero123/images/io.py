@@ -50,22 +50,25 @@ def load(path: str | os.PathLike[str], max_side: int = MAX_SIDE) -> Tensor:
         raise PictureError(f"{path} is a folder, a picture file is needed")
     if not path.exists():
         raise PictureError(f"no such picture: {path}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # everything Pillow warns of is either harmless or raised here
-        try:
-            with Image.open(path, formats=_FORMATS) as image:
-                _check_size(path, image.size)
-                return _decoded(image, max_side)
-        except PictureError:
-            raise
-        except Image.DecompressionBombError as error:
-            raise PictureError(f"{path} has over {MAX_PIXELS // 10**6} million pixels: shrink it first") from error
-        except UnidentifiedImageError as error:
-            raise PictureError(f"{path} is not a picture (PNG, JPEG, WebP, GIF or BMP is needed)") from error
-        except PermissionError as error:
-            raise PictureError(f"{path} may not be read: permission denied") from error
-        except _DECODE_ERRORS as error:
-            raise PictureError(f"{path} is damaged or cut short and cannot be decoded") from error
+    return _read(path, str(path), _FORMATS, max_side, MAX_PIXELS)
+
+
+def loads(
+    data: bytes, name: str, formats: tuple[str, ...] = _FORMATS, max_side: int = MAX_SIDE, max_pixels: int = MAX_PIXELS
+) -> Tensor:
+    """The same of a file's bytes.
+
+    Args:
+        data: the whole file.
+        name: to call it in errors.
+        formats: in which it may be, as Pillow names them.
+        max_side: as for `load`.
+        max_pixels: over which it is refused, by its header.
+
+    Raises:
+        PictureError: as for `load`.
+    """
+    return _read(io.BytesIO(data), name, formats, max_side, max_pixels)
 
 
 def save(path: str | os.PathLike[str], image: Tensor, quality: int = 95) -> None:
@@ -129,12 +132,33 @@ def resized(image: Tensor, height: int, width: int) -> Tensor:
     return from_pillow(small).to(image)
 
 
-def _check_size(path: Path, size: tuple[int, int]) -> None:
+def _read(source: Path | io.BytesIO, name: str, formats: tuple[str, ...], max_side: int, max_pixels: int) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # everything Pillow warns of is either harmless or raised here
+        try:
+            with Image.open(source, formats=formats) as image:
+                _check_size(name, image.size, max_pixels)
+                return _decoded(image, max_side)
+        except PictureError:
+            raise
+        except Image.DecompressionBombError as error:
+            raise PictureError(f"{name} has over {max_pixels / 1e6:g} million pixels: shrink it first") from error
+        except UnidentifiedImageError as error:
+            known = ", ".join(formats[:-1]).replace("WEBP", "WebP")
+            last = formats[-1].replace("WEBP", "WebP")
+            raise PictureError(f"{name} is not a picture ({known} or {last} is needed)") from error
+        except PermissionError as error:
+            raise PictureError(f"{name} may not be read: permission denied") from error
+        except _DECODE_ERRORS as error:
+            raise PictureError(f"{name} is damaged or cut short and cannot be decoded") from error
+
+
+def _check_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
-        raise PictureError(f"{path} has {width}x{height} pixels, over {MAX_PIXELS // 10**6} million: shrink it first")
+    if width * height > max_pixels:
+        raise PictureError(f"{name} has {width}x{height} pixels, over {max_pixels / 1e6:g} million: shrink it first")
     if min(width, height) < MIN_SIDE:
-        raise PictureError(f"{path} is too small: {width}x{height}, at least {MIN_SIDE} pixels a side are needed")
+        raise PictureError(f"{name} is too small: {width}x{height}, at least {MIN_SIDE} pixels a side are needed")
 
 
 def _decoded(image: Image.Image, max_side: int) -> Tensor:

@@ -76,6 +76,11 @@ class Look:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def __getitem__(self, index: Tensor) -> Look:
+        """Of chosen photos, also several times, (P')."""
+        volume = None if self.volume is None else self.volume[index]
+        return Look(self.tokens[index], self.latent[index], self.source[index], volume)
+
 
 def one_each(source: OrbitPose, tokens: Tensor) -> OrbitPose:
     """The pose of each photo, (P,), on the device of their tokens (P, N, D), in float32; one may stand for all.

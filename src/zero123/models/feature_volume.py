@@ -36,6 +36,10 @@ class Volume:
     depth: Tensor
     photo: Tensor
 
+    def __getitem__(self, index: Tensor) -> Volume:
+        """Of chosen pictures, also several times, (P')."""
+        return Volume(self.values[index], self.depth[index], self.photo[index])
+
 
 @dataclass(frozen=True)
 class Projected:

@@ -1,0 +1,106 @@
+"""Views drawn out of noise, those of several photos in the same network calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zero123.diffusion.guidance import Pair
+from zero123.diffusion.sampling import SamplingSettings, draw
+from zero123.geometry.orbit import RelativePose
+from zero123.models.condition import Look
+from zero123.models.feature_volume import Projected, outlined
+from zero123.models.joint_attention import joined_views
+from zero123.models.running import Batches, decoding_in_tiles
+from zero123.models.view_model import ViewModel
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """N pictures to be drawn.
+
+    Attributes:
+        look: what the networks see in P photos.
+        photo: which of them each picture is of, (N,), whole numbers.
+        relative: moves from the photos' cameras, (N,).
+        seeds: of each picture's noise, N.
+    """
+
+    look: Look
+    photo: Tensor
+    relative: RelativePose
+    seeds: list[int]
+
+
+def latents_of(
+    model: ViewModel, wanted: Drawing, settings: SamplingSettings, batch: int, progress: Progress | None = None
+) -> tuple[Tensor, list[Projected]]:
+    """Latents of the pictures, (N, C, h, w), and what those see of the photos' volumes.
+
+    Args:
+        model: its UNet where it shall run.
+        wanted: what is drawn; of joint views, all of one photo.
+        settings: how; its seed and samples have been spread over `wanted` already.
+        batch: pictures of a network call, unless the settings say so.
+        progress: told network evaluations done, and in all.
+    """
+    own = model.settings
+    scale = own.scale if settings.scale is None else settings.scale
+    sigmas = model.schedule.sampling_sigmas(settings.steps or own.steps, settings.spacing or own.spacing)
+    batch = min(settings.batch or batch, len(wanted.seeds))
+    starts = range(0, len(wanted.seeds), batch)
+    total = (len(sigmas) - 1) * len(starts)
+    drawn, projected = [], []
+    for index, first in enumerate(starts):
+        part = slice(first, first + batch)
+        look = wanted.look if len(wanted.look) == 1 else wanted.look[wanted.photo[part]]
+        condition, seen = model.join_projected(look, wanted.relative[part])
+        projected += [] if seen is None else [seen]
+        pair = Pair(condition, condition.without_image())
+        start = torch.zeros(len(condition), *model.latent_shape, device=model.device)
+        report = None if progress is None else _reporter(progress, index * (len(sigmas) - 1), total)
+        with joined_views(model, len(condition) if joint(model, settings) else 1):
+            drawn.append(draw(model, pair, sigmas, start, wanted.seeds[part], settings, scale, report))
+    return torch.cat(drawn), projected
+
+
+def pictures_of(model: ViewModel, latents: Tensor, projected: list[Projected], fitting: Batches) -> Tensor:
+    """Views (N, 3, S, S) in [0, 1], float32, on the CPU; what latents cannot hold is the drafts'.
+
+    Args:
+        model: its autoencoder where it shall run.
+        latents: from `latents_of`, as are `projected`.
+        projected: of all pictures, or none.
+        fitting: how many are decoded at once.
+    """
+    images = _decoded(model, latents, fitting)
+    drafts = [seen.draft for seen in projected if seen.draft is not None]
+    if drafts:
+        held = model.autoencoder.encode(torch.cat(drafts).to(model.dtype))
+        images = images + torch.cat(drafts).cpu() - _decoded(model, held, fitting)
+    if model.settings.outline:
+        opacity = torch.cat([seen.opacity for seen in projected]).cpu()
+        images = outlined(images, opacity, model.settings.outline)
+    return images.clamp(0, 1)
+
+
+def _decoded(model: ViewModel, latents: Tensor, fitting: Batches) -> Tensor:
+    """Pictures (N, 3, S, S), about [0, 1], on the CPU, a few at a time: the decoder takes the most memory."""
+    with decoding_in_tiles(model, fitting.tiled):
+        parts = latents.split(fitting.pictures)
+        return torch.cat([model.autoencoder.decode(part.to(model.dtype)).float().cpu() for part in parts])
+
+
+def joint(model: ViewModel, settings: SamplingSettings) -> bool:
+    """Whether views look at each other while they are drawn."""
+    return model.settings.joint and settings.samples == 1 if settings.joint is None else settings.joint
+
+
+def _reporter(progress: Progress, before: int, total: int) -> Callable[[int, Tensor], None]:
+    """A sampler's callback that reports evaluations of all calls."""
+    return lambda index, _: progress(before + index + 1, total)
