@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from zero123.files import atomic_path
 from zero123.geometry.camera import Camera
+from zero123.geometry.conventions import Colmap, Nerfstudio
 from zero123.images import io
 from zero123.meshes.mesh import Mesh
 from zero123.meshes.texture import Sight
@@ -67,7 +66,11 @@ def write_scene(folder: Path, images: Tensor, camera: Camera, mesh: Mesh, count:
         clear = torch.where(image[3:] > 0, image[:3], 1.0)
         io.save(folder / "images" / name, torch.cat((clear, image[3:])))
     points = surface_points(mesh, camera, count)
-    _write(folder / "transforms.json", json.dumps(_transforms(names, camera), indent=1))
+    transforms = {
+        **Nerfstudio.of(camera).transforms([f"images/{name}" for name in names]),
+        "ply_file_path": "points.ply",
+    }
+    _write(folder / "transforms.json", json.dumps(transforms, indent=1))
     _write(folder / "points.ply", _ply(points))
     for name, text in colmap_text(names, camera, points).items():
         _write(folder / "sparse" / "0" / name, text)
@@ -91,16 +94,11 @@ def surface_points(mesh: Mesh, camera: Camera, count: int, seed: int = 0) -> Poi
 
 def colmap_text(names: list[str], camera: Camera, points: Points) -> dict[str, str]:
     """COLMAP's text model, each file by its name (its documentation, "Output format")."""
-    from scipy.spatial.transform import Rotation
-
-    height, width = camera.hw
-    lens = f"1 PINHOLE {width} {height} {camera.focal!r} {camera.focal!r} {width / 2} {height / 2}\n"
+    form = Colmap.of(Camera(camera.world_from_camera.double(), camera.field_of_view, camera.hw))
+    lens = " ".join(map(str, (1, form.model, form.width, form.height, *form.params))) + "\n"
     pictures, tracks = [], [[] for _ in points.places]  # type: list[str], list[list[str]]
     for view, name in enumerate(names):
-        world_from_camera = camera.world_from_camera[view].double().numpy()
-        camera_from_world = np.linalg.inv(world_from_camera)
-        x, y, z, w = Rotation.from_matrix(camera_from_world[:3, :3]).as_quat()
-        pose = " ".join(f"{value:.10g}" for value in (w, x, y, z, *camera_from_world[:3, 3]))
+        pose = " ".join(f"{value:.10g}" for value in (*form.qvec[view].tolist(), *form.tvec[view].tolist()))
         own = np.nonzero(points.seen[view])[0]
         for number, point in enumerate(own):
             tracks[point].append(f"{view + 1} {number}")
@@ -113,28 +111,6 @@ def colmap_text(names: list[str], camera: Camera, points: Points) -> dict[str, s
         )
     ]
     return {"cameras.txt": lens, "images.txt": "".join(pictures), "points3D.txt": "".join(rows)}
-
-
-def _transforms(names: list[str], camera: Camera) -> dict[str, Any]:
-    height, width = camera.hw
-    matrices = camera.to_opengl().double()
-    return {
-        "camera_model": "OPENCV",
-        "camera_angle_x": camera.field_of_view,
-        "camera_angle_y": 2 * math.atan(height / 2 / camera.focal),
-        "fl_x": camera.focal,
-        "fl_y": camera.focal,
-        "cx": width / 2,
-        "cy": height / 2,
-        "w": width,
-        "h": height,
-        **dict.fromkeys(("k1", "k2", "p1", "p2"), 0.0),
-        "ply_file_path": "points.ply",
-        "frames": [
-            {"file_path": f"images/{name}", "transform_matrix": matrix.tolist()}
-            for name, matrix in zip(names, matrices, strict=True)
-        ],
-    }
 
 
 def _ply(points: Points) -> bytes:
