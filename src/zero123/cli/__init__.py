@@ -9,7 +9,7 @@ from typing import NoReturn, cast
 import typer
 
 from zero123 import __version__
-from zero123.cli import batch, data, elevation, evaluate, picture, serve, training, weights
+from zero123.cli import batch, data, elevation, evaluate, picture, serve, training, ui, weights
 
 app = typer.Typer(
     name="zero123",
@@ -20,6 +20,7 @@ app = typer.Typer(
 picture.register(app)
 elevation.register(app)
 batch.register(app)
+ui.register(app)
 app.add_typer(data.app, name="data")
 training.register(app)
 evaluate.register(app)

@@ -75,6 +75,21 @@ def spread_picture(spread: Tensor, top: float = SPREAD_TOP) -> Tensor:
     return ((1 - share) * ramp[low] + share * ramp[low + 1]).movedim(-1, -3)
 
 
+def laid_over(pictures: Tensor, spread: Tensor, top: float = SPREAD_TOP) -> Tensor:
+    """Pictures with their spread over them: untouched where samples agree, in the colours of doubt where they differ.
+
+    Args:
+        pictures: (..., 3, H, W), in [0, 1].
+        spread: 0 or more, (..., H, W).
+        top: shown in the darkest colour, see `spread_picture`.
+
+    Returns:
+        (..., 3, H, W), in [0, 1].
+    """
+    share = (spread / top).clamp(0, 1).sqrt()[..., None, :, :]  # the root, so that a little doubt is seen
+    return (1 - share) * pictures + share * spread_picture(spread, top)
+
+
 def save_spread(path: str | os.PathLike[str], spread: Tensor) -> None:
     """Write the spread of one view, (H, W), as a `.npy` array of float32; whole or not at all."""
     with atomic_path(path) as temporary:

@@ -75,7 +75,11 @@ def ring_and_crown(settings: PhotoSettings) -> OrbitPose:
 
 
 def from_photo(
-    views: NovelViews, photo: Photo, settings: PhotoSettings | None = None, progress: Progress | None = None
+    views: NovelViews,
+    photo: Photo,
+    settings: PhotoSettings | None = None,
+    progress: Progress | None = None,
+    shown: Callable[[Tensor], None] | None = None,
 ) -> tuple[Reconstruction, Tensor, OrbitPose]:
     """Reconstruct the object of one photo.
 
@@ -85,6 +89,7 @@ def from_photo(
         settings: None for the defaults.
         progress: told what is being done ("elevation" where views are drawn for it, "views" or "fit"), steps done, and
             steps in all.
+        shown: given the views before they are fitted, (1 + V, 3, S, S), the photo first.
 
     Returns:
         The reconstruction, the views it was made from, (1 + V, 3, S, S), the photo first, and their poses, (1 + V,).
@@ -98,6 +103,8 @@ def from_photo(
     pictures = views(photo, poses.relative_to(source), settings.sampling, source, _named(progress, "views"))
     everything = OrbitPose.cat([source, poses])
     images = torch.cat((photo.on_white[None], pictures))
+    if shown is not None:
+        shown(images)
     camera = Camera.from_orbit(everything, hw=(images.shape[-2], images.shape[-1]))
     found = from_views(images, camera, settings.reconstruction, _named(progress, "fit"), photo.rgba[3])
     return found, images, everything
