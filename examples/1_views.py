@@ -14,6 +14,7 @@ HONEY_POT = Path(__file__).parent / "pictures" / "honey-pot.png"
 
 
 def main(picture: str | Path = HONEY_POT, out: str | Path = "out/1_views", model: str | Path = "mini") -> None:
+    """Views, a mask, and a sheet with the spread over samples, written to `out`."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     views = NovelViews.from_pretrained(model)
@@ -31,7 +32,7 @@ def main(picture: str | Path = HONEY_POT, out: str | Path = "out/1_views", model
         io.save(out / f"view{azimuth:+04d}.png", image)
 
     # The same seed gives the same picture. Several seeds give several guesses; where they differ, nobody knows.
-    drawn = views.samples(photo, moves, SamplingSettings(samples=4, steps=8))
+    drawn = views.samples(photo, moves, SamplingSettings(samples=4))
     rows = torch.cat((photo.on_white[None], pictures, photo.on_white[None], spread_picture(drawn.spread)))
     labels = ["picture", *(f"{a:+d}°" for a in azimuths), "picture", *["spread"] * len(azimuths)]
     io.save(out / "sheet.png", contact_sheet(rows, 1 + len(azimuths), labels))

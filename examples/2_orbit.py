@@ -15,6 +15,7 @@ HONEY_POT = Path(__file__).parent / "pictures" / "honey-pot.png"
 def main(
     picture: str | Path = HONEY_POT, out: str | Path = "out/2_orbit", model: str | Path = "mini", count: int = 24
 ) -> None:
+    """A video of `count` frames, and eight of them on a sheet, written to `out`."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     views = NovelViews.from_pretrained(model)

@@ -22,6 +22,7 @@ def main(
     model: str | Path = "mini",
     settings: PhotoSettings | None = None,
 ) -> None:
+    """Mesh, turntable, and the views behind them with their cameras, written to `out`."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     settings = settings or PhotoSettings()  # elevation_deg=20 says from which height the picture was taken

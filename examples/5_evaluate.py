@@ -20,11 +20,12 @@ FIRST = 950_000_000  # seeds that no training run of this project has used
 
 
 def main(model: str | Path = "mini", out: str | Path = "out/5_evaluate", objects: int = 6, targets: int = 4) -> None:
+    """Views of made objects, and scores, tables and a report of the model, written to `out`."""
     out = Path(out)
     views = NovelViews.from_pretrained(model)
     size = views.model.settings.image_size
 
-    # Objects nobody has seen: made from seeds and rendered. Bring folders of your own views instead where you have them.
+    # Objects nobody has seen: made from seeds and rendered. Folders of your own views do as well.
     sources = [Source(f"object-{seed}", seed=seed) for seed in range(FIRST, FIRST + objects)]
     rendering = RenderSettings(CameraSettings(views=1 + targets), size=size)
     failed = [why for _, why in render_all(sources, out / "views", rendering) if why]
