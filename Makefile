@@ -1,4 +1,5 @@
 # make demo: install, then turn an example picture into views, a video and a mesh.   make test: lint, types, tests.
+# make docs: the manual in out/site; `python3 -m http.server -d out/site` shows it with its search.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +9,7 @@ TEST_WORKERS ?= 2
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types docs clean
 
 demo: .venv/.demo
 	$(BIN)/zero123 demo $(PICTURE) -o out/demo
@@ -22,6 +23,9 @@ lint: .venv/.dev
 
 types: .venv/.dev
 	$(BIN)/mypy
+
+docs: .venv/.dev
+	PYTHONPATH=src $(BIN)/mkdocs build --strict --site-dir out/site
 
 .venv/.python:
 	$(PYTHON) -m venv .venv

@@ -17,7 +17,7 @@ from tiny_model import blobs, tiny_view_model
 from zero123.images import io
 from zero123.models.pretrained import load_model, save_model
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "finetune" / "finetune.sh"
+SCRIPT = Path(__file__).parents[1] / "examples" / "4_finetune.sh"
 TINY = "--set precision=no --set warmup=0 --set learning_rate=1e-2 --set ema=0.5 --batch 2"
 TINY += " --set save_every=2 --set log_every=2"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From meshes of your own objects to a LoRA, and views with it. Resumes where it was stopped.
-#   finetune.sh MESHES PICTURE     a folder of GLB, glTF, OBJ, PLY or STL files; a picture of an object of their kind
+#   4_finetune.sh MESHES PICTURE   a folder of GLB, glTF, OBJ, PLY or STL files; a picture of an object of their kind
 #   MODEL   what to start from: mini, a name of `zero123 weights list`, or a model folder (default: mini)
 #   WORK    where everything goes (default: finetuned)
 #   RENDER, TRAIN   further options of the two steps, such as TRAIN="--fit-memory 24 --set lora=32"

@@ -1,0 +1,57 @@
+"""Parts of pages that are read from the package when the manual is built: the models, the public names of Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import zero123
+from zero123.models.weights.registry import RELEASES, Release, readable_size
+
+_LATER = {"page.md", "service.md"}
+"""Pages of parts that a copy of the project may lack; all others must be there."""
+
+
+def on_config(config: Any) -> Any:
+    """The navigation without pages of parts that are not there."""
+    config.nav = _there(config.nav, Path(config.docs_dir))
+    return config
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """The page with its generated parts."""
+    for mark, made in (("<!-- models -->", models), ("<!-- python -->", names)):
+        if mark in markdown:
+            markdown = markdown.replace(mark, made())
+    return markdown
+
+
+def _there(entries: list[Any], folder: Path) -> list[Any]:
+    kept = []
+    for entry in entries:
+        for title, target in entry.items() if isinstance(entry, dict) else ():
+            if isinstance(target, list):
+                kept.append({title: _there(target, folder)})
+            elif target not in _LATER or (folder / target).is_file():
+                kept.append(entry)
+    return kept
+
+
+def models() -> str:
+    """The table of released weights, from the registry."""
+    head = "| name | what it is | size | licence | what it allows | from |\n|---|---|---|---|---|---|"
+    return "\n".join([head, *map(_row, RELEASES)])
+
+
+def _row(release: Release) -> str:
+    size = readable_size(release.size) if release.size else "not stated"
+    page = release.where if isinstance(release.where, str) else release.where.page
+    place = page.split("//")[-1].split("/")[0]
+    gate = "" if isinstance(release.where, str) or not release.where.gated else "; after accepting its terms there"
+    cells = (f"`{release.name}`", release.about, size, release.licence.name, release.licence.allows)
+    return f"| {' | '.join(cells)} | [{place}]({page}){gate} |"
+
+
+def names() -> str:
+    """A directive of mkdocstrings for each public name, at its home."""
+    return "\n\n".join(f"::: {zero123._HOMES[name]}.{name}" for name in zero123.__all__)
