@@ -1,4 +1,4 @@
-"""Picture, views and mesh of four example pictures, as on the first page: `python docs/figures/overview.py [OUT.png]`."""
+"""Picture, views and mesh of four example pictures, as on the first page: `python docs/figures/overview.py [OUT]`."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ class _Run:
         pairs = self.settings.batch * self.settings.accumulate * self.accelerator.num_processes
         self.speed.add(pairs, time.perf_counter() - start)
         self.meter.add(parts)
-        self.loss = float(parts["diffusion" if "diffusion" in parts else "colour"])
+        self.loss = float(next(parts[name] for name in ("diffusion", "colour", "elevation") if name in parts))
         self.done, self.validation = self.done + 1, None
         return asked
 
