@@ -1,4 +1,4 @@
-"""Picture, views and mesh of four example pictures, as on the first page: `python docs/figures/overview.py [OUT]`."""
+"""Picture, views and mesh of four pictures, as on the first page: `python docs/figures/overview.py [OUT.png]`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ def two_rows(views: NovelViews, name: str) -> Tensor:
     """The picture with its views, and the mesh from eight sides, (16, 3, S, S)."""
     photo = views.prepare(ROOT / "examples" / "pictures" / f"{name}.png")
     drawn = views(photo, RelativePose.from_degrees(AZIMUTHS, [0] * len(AZIMUTHS)))
-    found, _, poses = from_photo(views, photo)
-    side, elevation = views.model.settings.image_size, float(poses.elevation[0])
-    turned = composite(render_turntable(found.mesh, 8, (side, side), elevation), torch.ones(3))
+    mesh, side = from_photo(views, photo)[0].mesh, views.model.settings.image_size
+    turned = composite(render_turntable(mesh, 8, (side, side)), torch.ones(3))
     return torch.cat((photo.on_white[None], drawn, turned))
 
 

@@ -81,7 +81,8 @@ def _table(rows: list[Row]) -> str:
     if not rows:
         return ""
     lines = [f"| {row.names} | {row.said} | {row.default} |" for row in rows]
-    return "\n".join(["| option | what | default |", "|---|---|---|", *lines])
+    head = ['<div class="options" markdown>', "", "| option | what | default |", "|---|---|---|"]
+    return "\n".join([*head, *lines, "", "</div>"])
 
 
 def _rows(command: Any) -> list[Row]:
