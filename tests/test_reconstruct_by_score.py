@@ -106,6 +106,15 @@ def test_a_scene_says_itself_where_its_picture_was_taken_from(ball, model, capsy
     assert "frame must be from 0 to 1, got 2" in capsys.readouterr().err
 
 
+def test_a_picture_from_a_known_distance_stays_as_it_is(ball, model, capsys):
+    arguments = ("reconstruct", ball, "--model", model, "--distance", 1.7, "-o", "r/m.glb")
+    assert run(*arguments, *SJC) == 2
+    assert "--distance is of --method views; of sjc it is --set input_radius" in capsys.readouterr().err
+    io.save("wide.png", torch.cat((io.load("ball.png"), torch.zeros(4, 48, 8)), 2))
+    assert run("reconstruct", "wide.png", *arguments[2:]) == 2
+    assert "must be square, its middle that of the object; this one is 56 x 48" in capsys.readouterr().err
+
+
 def test_only_the_frame_asked_for_is_read(ball, tmp_path):
     scene = scene_at(tmp_path / "scene", ball)
     first, second = scene_photo(scene), scene_photo(scene, 1)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from command import model_at
 from tiny_model import tiny_view_model
@@ -23,6 +24,10 @@ from zero123.evaluation.shapes.judging import ShapeJudging
 from zero123.evaluation.shapes.makers import ByViews, Made, baselines
 from zero123.evaluation.shapes.outline_solids import fitted_ellipsoid
 from zero123.evaluation.shapes.truth import true_sources
+from zero123.geometry.camera import Camera
+from zero123.geometry.orbit import RADIUS
+from zero123.images.alpha import bounding_box
+from zero123.images.framing import frame
 from zero123.meshes.export import export_mesh
 from zero123.pipeline import NovelViews
 
@@ -58,11 +63,13 @@ class Seer:
     def describe(self):
         return {"seer": 1}
 
-    def __call__(self, photo, elevation, folder):
+    def __call__(self, photo, source, folder):
         self.asked.append(folder.parent.name)
         if folder.parent.name == self.fails_on:
             raise ValueError("saw\nnothing")
-        return Made(generate(("ant", "bee").index(folder.parent.name)), 0.3 if elevation is None else elevation)
+        return Made(
+            generate(("ant", "bee").index(folder.parent.name)), 0.3 if source is None else float(source.elevation[0])
+        )
 
 
 def job_of(folder, maker, ways=("given",)):
@@ -126,6 +133,20 @@ def test_failures_are_listed_counted_and_tried_again(here):
     assert failing.asked == ["ant", "bee", "bee"]
 
 
+def test_inputs_stay_as_rendered_and_their_whole_pose_is_told_or_they_are_framed_anew(here):
+    job, cases = job_of(here, Seer())
+    case = next(iter(cases))
+    framing = job.views.framing
+    whole = frame(case.photo, replace(framing, foreground_fraction=None))
+    assert torch.equal(job.photo(case).rgba, whole)
+    assert float(job.source(case).radius) == pytest.approx(float(case.pose.radius[0]), abs=1e-5)
+    anew = replace(job, frame="photo")
+    box = bounding_box(anew.photo(case).rgba[3], 0.1)
+    assert max(box.width, box.height) == pytest.approx(framing.foreground_fraction * framing.size, abs=1)
+    assert float(anew.source(case).radius) == pytest.approx(RADIUS)
+    assert float(anew.source(case).elevation) == pytest.approx(float(case.pose.elevation[0]), abs=1e-5)
+
+
 def test_a_true_mesh_that_is_broken_or_another_fails_alone(here):
     (here / "true" / "ant.glb").write_bytes(b"glTF")
     export_mesh(generate(7), here / "true" / "bee.glb")
@@ -162,9 +183,9 @@ def evaluate(monkeypatch, capsys):
 
 
 def test_the_command_judges_views_beside_the_baselines(evaluate, here, model, monkeypatch):
-    def made(self, photo, elevation, folder):
-        camera = job_camera(photo, elevation)
-        return Made(fitted_ellipsoid(photo.rgba, camera), elevation)
+    def made(self, photo, source, folder):
+        camera = Camera.from_orbit(source, hw=photo.rgba.shape[1:])[0]
+        return Made(fitted_ellipsoid(photo.rgba, camera), float(source.elevation[0]))
 
     monkeypatch.setattr(ByViews, "__call__", made)
     monkeypatch.setattr(ShapeOptions, "judging", lambda self: replace(FAST, search=self.search))
@@ -175,16 +196,6 @@ def test_the_command_judges_views_beside_the_baselines(evaluate, here, model, mo
     assert out.rstrip().endswith("out/shapes.md") and Path("out/meshes/ant/views-given.glb").is_file()
     lines = [line.split("|")[2:-3] for line in out.splitlines() if line.startswith(("| views", "| ellipsoid"))]
     assert lines[0] == lines[1]  # it is the same solid
-
-
-def job_camera(photo, elevation):
-    import math
-
-    from zero123.geometry.camera import Camera
-    from zero123.reconstruction.from_photo import source_at
-
-    size = (photo.rgba.shape[-2], photo.rgba.shape[-1])
-    return Camera.from_orbit(source_at(math.degrees(elevation)), hw=size)[0]
 
 
 def test_objects_without_a_true_mesh_are_named(evaluate, here, model):

@@ -99,3 +99,14 @@ def test_impossible_elevations_are_refused(wrong):
 def test_too_few_views_are_refused():
     with pytest.raises(ValueError, match="ring must be at least 3 and crown at least 0, got 2 and 8"):
         PhotoSettings(ring=2)
+
+
+def test_a_known_distance_goes_with_a_given_elevation_and_with_an_estimated_one():
+    views = TruthTeller()
+    for told in (-10.0, None):
+        settings = PhotoSettings(ring=6, crown=0, elevation_deg=told, radius=1.6, reconstruction=QUICK)
+        _, _, poses = from_photo(views, photo_from(20.0), settings)
+        assert float(views.asked[2].radius) == pytest.approx(1.6)
+        assert poses.radius.tolist() == pytest.approx([1.6] + [1.85] * 6)
+    with pytest.raises(ValueError, match=r"distance must be from 1 to 10 of the object's longest side, got 0\.5"):
+        PhotoSettings(radius=0.5)

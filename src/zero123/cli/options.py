@@ -154,6 +154,22 @@ class MeshPhotoOptions(PhotoOptions):
         float | None,
         _open("Height it was taken from, degrees.", "estimated", "--photo-elevation-deg", "--elevation-deg"),
     ] = None
+    distance: Annotated[
+        float | None,
+        _open(
+            "Distance it was taken from, in longest sides of the object, whose middle is the picture's; the picture "
+            "then stays as it is.",
+            "it is framed anew",
+        ),
+    ] = None
+
+    def source(self) -> OrbitPose | None:
+        """Where the picture was taken from, (1,), if that is known."""
+        from zero123.geometry.orbit import RADIUS
+        from zero123.reconstruction.from_photo import source_at
+
+        placed = source_at(self.photo_elevation_deg or 0.0, RADIUS if self.distance is None else self.distance)
+        return None if self.photo_elevation_deg is None else placed
 
 
 @dataclass(frozen=True)

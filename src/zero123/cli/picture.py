@@ -111,7 +111,9 @@ def reconstruct(
     file, settings = mesh.file(out, picture), how.settings(sampling, run)
     if settings is not None:
         mesh.refuse_views(how.method)
-    work = _start(picture, file.parent, run, sampling, about, how.frame)
+    if settings is not None and about.distance is not None:
+        raise ValueError(f"--distance is of --method views; of {how.method} it is --set input_radius")
+    work = _start(picture, file.parent, run, sampling, about, how.frame, about.distance)
     if settings is None:
         turning = work.reconstruct(file, mesh)
     else:
@@ -147,6 +149,7 @@ class _Work:
     photo: Photo
     sampling: SamplingSettings
     source: OrbitPose | None
+    distance: float | None = None
 
     def draw(self, relative: RelativePose) -> Tensor:
         """Views (V, 3, S, S) with a progress bar."""
@@ -183,10 +186,11 @@ class _Work:
 
         from zero123.reconstruction.from_photo import PhotoSettings, from_photo
 
-        settings = PhotoSettings(sampling=self.sampling)
+        settings = PhotoSettings(sampling=self.sampling, radius=self.distance)
         settings = replace(settings, reconstruction=mesh.settings(settings.reconstruction))
         if self.source is not None:
-            settings = replace(settings, elevation_deg=float(self.source.elevation[0].rad2deg()))
+            degrees, radius = float(self.source.elevation[0].rad2deg()), float(self.source.radius[0])
+            settings = replace(settings, elevation_deg=degrees, radius=radius)
         unread = self.source is None and self.views.model.place_reader is None
         stages = ("drawing views all around", "fitting the object")
         with bar(*(("finding the elevation",) if unread else ()), *stages) as update:
@@ -202,10 +206,12 @@ def _start(
     sampling: SamplingOptions,
     about: PhotoOptions,
     frame: int | None = None,
+    distance: float | None = None,
 ) -> _Work:
     """Check everything that can be wrong before any work, load the model, cut the object out and show how.
 
-    `frame` is the one wanted if the picture may be a scene; None if it may not.
+    `frame` is the one wanted if the picture may be a scene; None if it may not. A picture from a known `distance`,
+    world units, keeps its framing.
     """
     from zero123.files import writable_folder
     from zero123.images import io
@@ -217,7 +223,7 @@ def _start(
     with bar("loading the model"):
         settings, source = sampling.settings(), about.source()
         views = run.load()
-        prepare = views.prepare if taken is None else partial(prepare_whole, views)
+        prepare = views.prepare if taken is None and distance is None else partial(prepare_whole, views)
         photo = prepare(image, cast(Any, about.background))  # checked there
         folder = writable_folder(out or Path("out") / picture.stem)  # made once nothing else can be wrong
     source = taken.pose if source is None and taken is not None else source
@@ -228,4 +234,4 @@ def _start(
     say(f"object found by {matte.method}, {matte.coverage:.0%} of the picture; see {folder}/mask.png")
     if matte.cropped:
         say("note: the object touches the picture's edge; what lies beyond it will be guessed badly")
-    return _Work(folder, views, photo, settings, source)
+    return _Work(folder, views, photo, settings, source, distance)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from zero123.evaluation.shapes.benchmark import Line
     from zero123.evaluation.shapes.judging import ShapeJudging
     from zero123.evaluation.shapes.makers import Grow
-    from zero123.pipeline import NovelViews
+    from zero123.geometry.orbit import OrbitPose
+    from zero123.pipeline import NovelViews, Photo
     from zero123.presets import ScoreSettings
+    from zero123.reconstruction.score_run import Growing
 
 _ELEVATIONS = {"given": ("given",), "estimated": ("estimated",), "both": ("given", "estimated")}
 
@@ -53,6 +55,15 @@ class ShapeOptions:
             show_default=False,
         ),
     ] = None
+    frame: Annotated[
+        str | None,
+        typer.Option(
+            "--framing",
+            help="Of --meshes: rendered (the object as it stands in the input) or photo (framed anew, as reconstruct "
+            "frames pictures). [default: rendered]",
+            show_default=False,
+        ),
+    ] = None
     search: Annotated[
         str | None,
         typer.Option(
@@ -68,12 +79,17 @@ class ShapeOptions:
             ValueError: in one line.
         """
         names = {"method": self.method, "preset": self.preset, "set": self.change, "elevation": self.elevation}
-        if self.meshes is None and (given := [n for n, v in {**names, "search": self.search}.items() if v]):
+        names |= {"framing": self.frame, "search": self.search}
+        if self.meshes is None and (given := [n for n, v in names.items() if v]):
             raise ValueError(f"--{given[0]} goes with --meshes FOLDER")
         if unknown := [m for m in self.method or () if m not in METHODS]:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {unknown[0]!r}")
-        for name, choices in (("elevation", tuple(_ELEVATIONS)), ("search", ("none", "vertical", "full"))):
-            if (value := getattr(self, name)) is not None and value not in choices:
+        for name, value, choices in (
+            ("elevation", self.elevation, tuple(_ELEVATIONS)),
+            ("framing", self.frame, ("rendered", "photo")),
+            ("search", self.search, ("none", "vertical", "full")),
+        ):
+            if value is not None and value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
         if (self.preset is not None or self.change) and len(self.methods) > 1:
             raise ValueError("--preset and --set go with one --method")
@@ -110,14 +126,20 @@ class ShapeOptions:
             if own is None:
                 makers.append(ByViews(views, PhotoSettings(sampling=sampling)))
             else:
-                makers.append(ByScore(views, name, own, own.steps, _grow(own)))
+                makers.append(ByScore(views, name, own, own.steps, _grow(own, self.frame != "photo")))
         makers += baselines(views)
         told = _ELEVATIONS[self.elevation or "both"]
         return [Line(maker, cast(Any, way)) for way in told for maker in makers]
 
 
-def _grow(settings: ScoreSettings) -> Grow:
-    return lambda views, photo, elevation: grown(Start(views, photo, None), elevation, settings)
+def _grow(settings: ScoreSettings, placed: bool) -> Grow:
+    """How a field begins; a photo that keeps its object's place is as far away as its pose says."""
+
+    def begin(views: NovelViews, photo: Photo, pose: OrbitPose) -> Growing:
+        own = replace(settings, input_radius=float(pose.radius[0])) if placed else settings
+        return grown(Start(views, photo, None), float(pose.elevation[0]), own)
+
+    return begin
 
 
 def judge_meshes(
@@ -148,7 +170,8 @@ def judge_meshes(
     protocol = replace(protocol, size=protocol.size or side_in(views))
     cases, model = Cases(views, protocol), run.load()
     lines = options.lines(model, settings, drawn)
-    job = benchmark.Job(protocol, sources, lines, model, options.judging(), out)
+    frame = cast(Any, options.frame or "rendered")  # checked before
+    job = benchmark.Job(protocol, sources, lines, model, options.judging(), out, frame)
     with bar(f"{len(cases)} objects") as update:
         found = benchmark.run(job, cases, update)
     for group in summary.write(found, job, departures):

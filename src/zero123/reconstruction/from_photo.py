@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -34,6 +34,8 @@ class PhotoSettings:
         ring_elevation_deg, crown_elevation_deg: heights of the cameras above the horizon.
         elevation_deg: height from which the photo was taken; None lets the model estimate it, by its reader or, where
             it has none, by four more views, see `reconstruction.elevation`.
+        radius: distance from which it was taken, world units, for a photo that keeps the place and size of its object
+            (`scene.prepare_whole`); None for the usual one, or the reader's where the elevation is estimated too.
         sampling: how views are drawn.
         reconstruction: how they become a mesh.
     """
@@ -43,6 +45,7 @@ class PhotoSettings:
     ring_elevation_deg: float = 10.0
     crown_elevation_deg: float = 45.0
     elevation_deg: float | None = None
+    radius: float | None = None
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     reconstruction: ReconstructionSettings = _SOFT_VIEWS
 
@@ -51,17 +54,21 @@ class PhotoSettings:
             raise ValueError(f"ring must be at least 3 and crown at least 0, got {self.ring} and {self.crown}")
         if self.elevation_deg is not None:
             source_at(self.elevation_deg)
+        if self.radius is not None:
+            source_at(0.0, self.radius)
 
 
-def source_at(elevation_deg: float) -> OrbitPose:
-    """The pose of a photo taken from that height, (1,): azimuth 0, the usual distance.
+def source_at(elevation_deg: float, radius: float = RADIUS) -> OrbitPose:
+    """The pose of a photo taken from that height and distance (world units), (1,): azimuth 0.
 
     Raises:
-        ValueError: not a number between -90 and 90.
+        ValueError: not a number between -90 and 90, or a camera within the object or out of sight of it.
     """
+    if not 1 <= radius <= 10:
+        raise ValueError(f"the photo's distance must be from 1 to 10 of the object's longest side, got {radius}")
     if not abs(elevation_deg) <= 90:
         raise ValueError(f"the photo's elevation must be a number from -90 to 90 degrees, got {elevation_deg}")
-    return OrbitPose.from_degrees(torch.zeros(1), torch.tensor([float(elevation_deg)]), torch.tensor([RADIUS]))
+    return OrbitPose.from_degrees(torch.zeros(1), torch.tensor([float(elevation_deg)]), torch.tensor([float(radius)]))
 
 
 def ring_and_crown(settings: PhotoSettings) -> OrbitPose:
@@ -95,10 +102,7 @@ def from_photo(
         The reconstruction, the views it was made from, (1 + V, 3, S, S), the photo first, and their poses, (1 + V,).
     """
     settings = settings or PhotoSettings()
-    if settings.elevation_deg is not None:
-        source = source_at(settings.elevation_deg)
-    else:
-        source = found_source(views, photo, settings.sampling, _named(progress, "elevation"))
+    source = _source(views, photo, settings, progress)
     poses = ring_and_crown(settings)
     pictures = views(photo, poses.relative_to(source), settings.sampling, source, _named(progress, "views"))
     everything = OrbitPose.cat([source, poses])
@@ -108,6 +112,14 @@ def from_photo(
     camera = Camera.from_orbit(everything, hw=(images.shape[-2], images.shape[-1]))
     found = from_views(images, camera, settings.reconstruction, _named(progress, "fit"), photo.rgba[3])
     return found, images, everything
+
+
+def _source(views: NovelViews, photo: Photo, settings: PhotoSettings, progress: Progress | None) -> OrbitPose:
+    """Where the photo was taken from, (1,): what was told, and the model's word for the rest."""
+    if settings.elevation_deg is not None:
+        return source_at(settings.elevation_deg, settings.radius or RADIUS)
+    found = found_source(views, photo, settings.sampling, _named(progress, "elevation"))
+    return found if settings.radius is None else replace(found, radius=torch.tensor([settings.radius]))
 
 
 def _named(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:

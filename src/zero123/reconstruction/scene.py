@@ -12,6 +12,7 @@ from zero123.data.formats.nerf import NerfScenes
 from zero123.data.view_set import ViewSetError
 from zero123.geometry.orbit import OrbitPose
 from zero123.images.framing import frame as framed
+from zero123.images.io import PictureError
 from zero123.images.matting import Method, foreground
 from zero123.pipeline import NovelViews, Photo
 
@@ -61,7 +62,12 @@ def prepare_whole(views: NovelViews, rgba: Tensor, method: Method = "auto") -> P
     """As `NovelViews.prepare`, but the object keeps its place and size in the picture, whose camera is known.
 
     Raises:
-        PictureError: the picture shows no object.
+        PictureError: the picture shows no object, or is not square.
     """
+    if rgba.shape[-1] != rgba.shape[-2]:
+        raise PictureError(
+            f"a picture from a known distance must be square, its middle that of the object; this one is "
+            f"{rgba.shape[-1]} x {rgba.shape[-2]}"
+        )
     cut, matte = foreground(rgba, method)
     return Photo(framed(cut, replace(views.framing, foreground_fraction=None)), matte, cut[3:])

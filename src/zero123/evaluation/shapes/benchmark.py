@@ -28,13 +28,16 @@ from zero123.evaluation.shapes.judging import (
 from zero123.evaluation.shapes.makers import Made, Maker
 from zero123.evaluation.shapes.truth import TrueShape, check_placed, true_shape
 from zero123.files import atomic_path, writable_folder
+from zero123.geometry.orbit import RADIUS, OrbitPose
 from zero123.images import io
 from zero123.images.alpha import composite
 from zero123.images.sheets import contact_sheet
 from zero123.meshes.export import export_mesh
-from zero123.pipeline import NovelViews
+from zero123.pipeline import NovelViews, Photo
+from zero123.reconstruction.scene import prepare_whole
 
 Elevation = Literal["given", "estimated"]
+Frame = Literal["rendered", "photo"]
 Progress = Callable[[int, int], None]
 
 MESHES, ASKED = "meshes", "made.json"
@@ -45,7 +48,7 @@ _FAULTS = (ValueError, ArithmeticError, MemoryError, RuntimeError)  # out of a G
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the tables: who makes the meshes, and whether the input's elevation is told."""
+    """A line of the tables: who makes the meshes, and whether it is told where the input was taken from."""
 
     maker: Maker
     elevation: Elevation
@@ -112,6 +115,9 @@ class Job:
         lines: who makes meshes.
         views: frames the inputs.
         judging: how meshes are judged.
+        frame: "rendered" leaves the input's object where it is in the picture, at the middle and size of all views, as
+            pictures are judged; a told pose is then its camera's own. "photo" cuts it out and frames it anew, as a
+            person's photo, and tells the elevation alone: size and middle of what is hidden are then unknown.
         out: folder for everything.
     """
 
@@ -121,6 +127,19 @@ class Job:
     views: NovelViews
     judging: ShapeJudging
     out: Path
+    frame: Frame = "rendered"
+
+    def photo(self, case: Case) -> Photo:
+        """The case's input as the makers get it."""
+        if self.frame == "photo":
+            return self.views.prepare(case.photo, "alpha")
+        return prepare_whole(self.views, case.photo, "alpha")
+
+    def source(self, case: Case) -> OrbitPose:
+        """Pose of the input's camera as makers are told it, (1,): azimuth 0."""
+        pose = case.pose[:1].to(torch.float32)
+        radius = torch.tensor([RADIUS]) if self.frame == "photo" else pose.radius
+        return OrbitPose(torch.zeros(1), pose.elevation, radius)
 
 
 def run(job: Job, cases: Cases, progress: Progress | None = None) -> list[ObjectOutcomes]:
@@ -155,6 +174,7 @@ def _same(job: Job) -> None:
     record = writable_folder(job.out / MESHES) / ASKED
     now = {
         "judging": json.loads(json.dumps(asdict(job.judging))),
+        "frame": job.frame,
         "methods": {line.maker.name: line.maker.describe() for line in job.lines},
     }
     before = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else now
@@ -189,18 +209,16 @@ def _line(job: Job, line: Line, case: Case, truth: TrueShape, turn: Turn) -> Out
         return before
     work = folder / f"{line.file}-run"
     whole = not work.exists()
-    pose, made = case.pose[:1], None
+    made = None
     with measured(job.views.device) as cost:
         try:
-            photo = job.views.prepare(case.photo, "alpha")
-            told = float(pose.elevation[0]) if line.elevation == "given" else None
-            made = line.maker(photo, told, work)
+            made = line.maker(job.photo(case), job.source(case) if line.elevation == "given" else None, work)
         except _FAULTS as error:
             fault = f"{type(error).__name__}: {' '.join(str(error).split())}"
     seconds = cost.seconds if whole else None
     if made is None:
         return Outcome({}, seconds, cost.gigabytes, fault=fault)
-    mesh = in_true_world(made.mesh, float(pose.azimuth[0]))
+    mesh = in_true_world(made.mesh, float(case.pose.azimuth[0]))
     try:
         judged = judge(mesh, truth, turn, job.judging)
     except ValueError as error:

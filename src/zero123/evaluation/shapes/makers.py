@@ -17,11 +17,12 @@ from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import OrbitPose
 from zero123.meshes.mesh import Mesh
 from zero123.pipeline import NovelViews, Photo
-from zero123.reconstruction.from_photo import PhotoSettings, from_photo, source_at
+from zero123.reconstruction.elevation import found_source
+from zero123.reconstruction.from_photo import PhotoSettings, from_photo
 from zero123.reconstruction.score_run import Growing, forget, run
 
-Grow = Callable[[NovelViews, Photo, float], Growing]
-"""The field of a photo taken from an elevation, radians, at its start."""
+Grow = Callable[[NovelViews, Photo, OrbitPose], Growing]
+"""The field of a photo taken from a pose, (1,), at its start."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,12 @@ class Maker(Protocol):
     def describe(self) -> dict[str, Any]:
         """Everything its meshes depend on, as JSON values."""
 
-    def __call__(self, photo: Photo, elevation: float | None, folder: Path) -> Made:
+    def __call__(self, photo: Photo, source: OrbitPose | None, folder: Path) -> Made:
         """A mesh.
 
         Args:
             photo: the object, framed for the model.
-            elevation: of the photo's camera, radians; None to have it estimated.
+            source: pose of the photo's camera, (1,), azimuth 0; None to have it estimated.
             folder: its own, for what it keeps while it works.
 
         Raises:
@@ -72,10 +73,13 @@ class ByViews:
         """The model, and the settings of views and reconstruction."""
         return {**_model(self.views), "settings": _plain(asdict(self.settings))}
 
-    def __call__(self, photo: Photo, elevation: float | None, folder: Path) -> Made:
+    def __call__(self, photo: Photo, source: OrbitPose | None, folder: Path) -> Made:
         """See `Maker`."""
-        told = None if elevation is None else math.degrees(elevation)
-        found, _, poses = from_photo(self.views, photo, replace(self.settings, elevation_deg=told))
+        settings = self.settings
+        if source is not None:
+            elevation_deg, radius = math.degrees(float(source.elevation[0])), float(source.radius[0])
+            settings = replace(settings, elevation_deg=elevation_deg, radius=radius)
+        found, _, poses = from_photo(self.views, photo, settings)
         return Made(found.mesh, float(poses.elevation[0]))
 
 
@@ -103,10 +107,10 @@ class ByScore:
         """The model, and the settings of the method."""
         return {**_model(self.views), "settings": _plain(asdict(self.settings)), "faces": self.faces}
 
-    def __call__(self, photo: Photo, elevation: float | None, folder: Path) -> Made:
+    def __call__(self, photo: Photo, source: OrbitPose | None, folder: Path) -> Made:
         """See `Maker`."""
-        told = float(self.views.source(photo).elevation[0]) if elevation is None else elevation
-        growing = self.grow(self.views, photo, told)
+        pose = found_source(self.views, photo) if source is None else source
+        growing, told = self.grow(self.views, photo, pose), float(pose.elevation[0])
         run(growing, self.steps, folder, photo.on_white, {**self.describe(), "elevation": told})
         mesh = growing.mesh(self.faces)
         forget(folder)
@@ -118,7 +122,7 @@ class ByOutline:
     """A baseline: a solid that is fitted to the input's outline.
 
     Attributes:
-        views: says the elevation where it is not given, and nothing else.
+        views: says the pose where it is not given, and nothing else.
         name: of the baseline.
         solid: picture with straight alpha, (4, S, S), and its camera to a mesh.
     """
@@ -131,12 +135,12 @@ class ByOutline:
         """Its name, and the model that estimates elevations and frames the picture."""
         return {"baseline": self.name, **_model(self.views)}
 
-    def __call__(self, photo: Photo, elevation: float | None, folder: Path) -> Made:
+    def __call__(self, photo: Photo, source: OrbitPose | None, folder: Path) -> Made:
         """See `Maker`."""
-        told = float(self.views.source(photo).elevation[0]) if elevation is None else elevation
-        pose: OrbitPose = source_at(math.degrees(told))
+        pose = found_source(self.views, photo) if source is None else source
         size = (photo.rgba.shape[-2], photo.rgba.shape[-1])
-        return Made(self.solid(photo.rgba, Camera.from_orbit(pose, hw=size)[0]), told)
+        mesh = self.solid(photo.rgba, Camera.from_orbit(pose.to("cpu", torch.float32), hw=size)[0])
+        return Made(mesh, float(pose.elevation[0]))
 
 
 def baselines(views: NovelViews) -> list[ByOutline]:

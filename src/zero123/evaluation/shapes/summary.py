@@ -197,6 +197,10 @@ def markdown(found: Sequence[ObjectOutcomes], groups: Sequence[ShapeGroup], job:
     """All tables as one Markdown page."""
     judging, protocol = job.judging, job.protocol
     intro = [f"Meshes of one picture each, by the inputs of protocol {protocol.name}, version {protocol.version}."]
+    if job.frame == "rendered":
+        intro.append("Inputs as rendered: the object's middle and size in the picture are those of all its views.")
+    else:
+        intro.append("Inputs framed anew, as photos: size and middle of what is hidden are not known.")
     if departures:
         intro.append(f"NOT the protocol as it is: {'; '.join(departures)}.")
     intro.append(
