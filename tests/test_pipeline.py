@@ -205,7 +205,8 @@ def test_moves_spread_single_values_and_speak_degrees():
 def test_five_lines_of_python(tmp_path):
     save_model(tiny_view_model(), tmp_path / "model")
     again = NovelViews.from_pretrained(tmp_path / "model", device="cpu", dtype=torch.float32)
-    assert torch.equal(again(again.prepare(ball()), MOVES[:2]), views()(photo(), MOVES[:2]))
+    # Not to the bit: where in memory a file's numbers lie decides which kernels some machines use.
+    torch.testing.assert_close(again(again.prepare(ball()), MOVES[:2]), views()(photo(), MOVES[:2]), atol=1e-5, rtol=0)
 
 
 def test_half_the_precision_gives_nearly_the_same_pictures(tmp_path):
@@ -302,7 +303,7 @@ def test_an_empty_picture_and_an_unknown_method_are_refused():
         views().prepare(torch.zeros(4, 32, 32))
     with pytest.raises(ValueError, match="method"):
         views().prepare(ball(), "magic")
-    with pytest.raises(ValueError, match="image must be"):
+    with pytest.raises(ValueError, match=r"must be \(1\|3\|4, H, W\)"):
         views().prepare(torch.zeros(2, 32, 32))
 
 
