@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 
 from zero123.diffusion.sampling import SamplingSettings
 from zero123.geometry.orbit import OrbitPose, RelativePose
-from zero123.images import io
 from zero123.images.alpha import composite
+from zero123.images.forms import PictureLike, as_picture, png
 from zero123.images.framing import Framing, frame
 from zero123.images.matting import Matte, Method, foreground
 from zero123.images.spread import Samples
@@ -45,6 +44,9 @@ class Photo:
     def on_white(self) -> Tensor:
         """The framed object on white, (3, S, S)."""
         return composite(self.rgba[None], torch.ones(3))[0]
+
+    def _repr_png_(self) -> bytes:
+        return png(self.rgba)
 
 
 @dataclass(frozen=True)
@@ -159,18 +161,17 @@ class NovelViews:
         settings = self.model.settings
         return Framing(settings.image_size, settings.foreground_fraction, settings.enlarge)
 
-    def prepare(self, picture: str | os.PathLike[str] | Tensor, method: Method = "auto") -> Photo:
+    def prepare(self, picture: PictureLike, method: Method = "auto") -> Photo:
         """Cut the object out and frame it.
 
         Args:
-            picture: a file, or a tensor (3, H, W) or (4, H, W) in [0, 1].
+            picture: a file, a Pillow image, a numpy array (H, W, 3|4), or a tensor (3|4, H, W); see `images.forms`.
             method: how to find the object; see `images.matting.foreground`.
 
         Raises:
-            PictureError: the file cannot be read, or shows no object.
+            PictureError: the picture cannot be read, or shows no object.
         """
-        image = picture if isinstance(picture, Tensor) else io.load(picture)
-        rgba, matte = foreground(image, method)
+        rgba, matte = foreground(as_picture(picture), method)
         return Photo(frame(rgba, self.framing), matte, rgba[3:])
 
     def source(self, photo: Photo) -> OrbitPose:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from zero123.evaluation.methods import Method
     from zero123.evaluation.protocols import Protocol
 
-_TARGETS = 8
 _MINUTE = 60.0
 
 
@@ -107,7 +105,7 @@ def evaluate(
         typer.Option("--protocols", callback=_show_protocols, is_eager=True, help="List the protocols, and stop."),
     ] = False,
     targets: Annotated[
-        int | None, typer.Option(min=1, help=f"Without a protocol: views 1 to this. [default: {_TARGETS}]")
+        int | None, typer.Option(min=1, help="Without a protocol: views 1 to this. [default: 8]")
     ] = None,
     known_source: Annotated[
         bool, typer.Option("--known-source", help="Tell the model where the input was taken from.")
@@ -128,6 +126,7 @@ def evaluate(
     and all meshes.
     """
     from zero123.evaluation import benchmark
+    from zero123.evaluation.asking import asked, chosen
     from zero123.evaluation.cases import Cases
     from zero123.evaluation.protocols import departures
     from zero123.evaluation.tables import score_table
@@ -136,17 +135,17 @@ def evaluate(
     if shapes.meshes is not None:
         _refuse_pictures(judging, {"targets": targets, "known-source": known_source, "pictures": pictures})
         targets = None if protocol else 1  # only inputs are used
-    asked, drawn = _asked(protocol, targets, known_source), sampling.settings()
-    narrowed = _chosen(views, asked, objects)
+    wanted, drawn = asked(protocol, targets, known_source), sampling.settings()
+    narrowed = chosen(views, wanted, objects.objects, objects.pattern, objects.limit)
     _complete(views, narrowed)
     if shapes.meshes is not None:
-        told = departures(asked, narrowed.objects, asked.known_source, drawn.seed, asked.samples) if protocol else ()
+        told = departures(wanted, narrowed.objects, wanted.known_source, drawn.seed, wanted.samples) if protocol else ()
         judge_meshes(views, out, narrowed, told, shapes, run, sampling)
         return
     judge = judging.load(run.device)
     method, size = _method(views, pictures, run, drawn, known_source, judging.samples)
     narrowed = replace(narrowed, size=narrowed.size or size())
-    otherwise = departures(asked, narrowed.objects, known_source, drawn.seed, judging.samples) if protocol else ()
+    otherwise = departures(wanted, narrowed.objects, known_source, drawn.seed, judging.samples) if protocol else ()
     found = Cases(views, narrowed)
     with bar(f"{len(found)} objects") as update:
         report = _told(update, len(found))
@@ -167,21 +166,6 @@ def _refuse_pictures(judging: JudgingOptions, given: dict[str, Any]) -> None:
         raise ValueError(f"--{wrong} is of pictures and goes without --meshes")
 
 
-def _asked(name: str | None, targets: int | None, known_source: bool) -> Protocol:
-    """The protocol named, or view 0 in and the next out.
-
-    Raises:
-        ValueError: there is none of that name, or targets were given beside it.
-    """
-    from zero123.evaluation.protocols import Protocol, load
-
-    if name is None:
-        return Protocol("own views", tuple(range(1, (targets or _TARGETS) + 1)), known_source=known_source)
-    if targets is not None:
-        raise ValueError("--targets goes without --protocol: a protocol names its own")
-    return load(name)
-
-
 def _method(
     views: Path, pictures: Path | None, run: RunOptions, drawn: SamplingSettings, known_source: bool, samples: int
 ) -> tuple[Method, Callable[[], int]]:
@@ -195,48 +179,26 @@ def _method(
     return method, lambda: model.model.settings.image_size
 
 
-def _chosen(views: Path, protocol: Protocol, options: ObjectOptions) -> Protocol:
-    """The protocol with the objects that are asked for.
-
-    Raises:
-        ValueError: none of them is left, or one is unknown.
-    """
-    from zero123.evaluation import cases
-    from zero123.evaluation.protocols import ListedObject, read_objects
-
-    if options.objects is not None:
-        protocol = protocol.only(read_objects(options.objects))
-    wanted = protocol.objects
-    if wanted is None:
-        if protocol.sha256 and not views.exists():
-            return protocol  # what is missing is told in full
-        wanted = tuple(ListedObject(name) for name in cases.names_in(views))
-    kept = [one for one in wanted if fnmatch.fnmatchcase(one.name, options.pattern)][: options.limit]
-    if not kept:
-        raise ValueError(f"{views}: holds no view sets that match")
-    return protocol.only(kept)
-
-
 def _complete(views: Path, protocol: Protocol) -> None:
     """Make what can be made, and name everything else that is missing.
 
     Raises:
         ValueError: files are missing; they are told above it, one a line.
     """
-    from zero123.evaluation import cases, own_views
+    from zero123.evaluation.asking import made, refuse_missing
+    from zero123.evaluation.cases import MissingViews
 
-    if sources := own_views.lacking(views, protocol):
-        with bar(f"making {len(sources)} objects") as update:
-            for done, _ in enumerate(own_views.render(views, protocol, sources), start=1):
-                update(done, len(sources))
-    if missing := cases.missing_files(views, protocol):
-        for file in missing:
+    count, making = made(views, protocol)
+    if count:
+        with bar(f"making {count} objects") as update:
+            for done, _ in enumerate(making, start=1):
+                update(done, count)
+    try:
+        refuse_missing(views, protocol)
+    except MissingViews as error:
+        for file in error.files:
             say(file)
-        each = " of each OBJECT" if protocol.objects is None else ""
-        raise ValueError(
-            f"{protocol.name}: {len(missing)} files{each} are missing, those above; docs/evaluation.md says where "
-            "they come from"
-        )
+        raise
 
 
 def _told(update: Bars, objects: int) -> Callable[[int, int], None]:

@@ -47,6 +47,9 @@ class Results:
     sets: dict[str, dict[str, dict[str, float]]]
     agreements: dict[str, Agreement] = field(default_factory=dict)
 
+    def _repr_markdown_(self) -> str:
+        return markdown(self)
+
 
 def write_results(results: Results, out: Path) -> None:
     """Write `results.json` and `table.md`; the same run writes the same bytes."""

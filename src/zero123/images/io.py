@@ -71,6 +71,18 @@ def loads(
     return _read(io.BytesIO(data), name, formats, max_side, max_pixels)
 
 
+def from_opened(image: Image.Image, max_side: int = MAX_SIDE) -> Tensor:
+    """A Pillow image of any mode as `load` gives its file; the image itself stays as it is.
+
+    Raises:
+        PictureError: damaged.
+    """
+    try:
+        return _decoded(image.copy(), max_side)
+    except _DECODE_ERRORS as error:
+        raise PictureError("the picture is damaged or cut short and cannot be decoded") from error
+
+
 def save(path: str | os.PathLike[str], image: Tensor, quality: int = 95) -> None:
     """Write a picture as PNG, WebP (lossless) or JPEG, by the ending of `path`; whole or not at all.
 

@@ -1,0 +1,1 @@
+"""The command line's verbs as Python functions, for notebooks and scripts; their results show themselves."""

@@ -1,0 +1,40 @@
+"""In the place of a model: one that knows the object, a sphere on a box, and draws its true views."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "reconstruction"))
+
+import exact_scene
+
+from zero123.geometry.camera import Camera
+from zero123.images.matting import Matte
+from zero123.pipeline import Photo
+from zero123.reconstruction.fit import FitSettings
+from zero123.reconstruction.from_photo import source_at
+from zero123.reconstruction.from_views import ReconstructionSettings
+from zero123.reconstruction.hull import HullSettings
+
+SIZE = 32
+QUICK = ReconstructionSettings(
+    hull=HullSettings(cells=24), fit=FitSettings(grids=(16,), steps=(8,), rays=512), picture_size=SIZE, faces=800
+)
+
+
+class TruthTeller:
+    """Believes what it is told of where a photo was taken from."""
+
+    def __init__(self):
+        self.model = SimpleNamespace(place_reader="there")
+        self.photo = exact_scene.picture(Camera.from_orbit(source_at(20.0), hw=(SIZE, SIZE)), samples=2)[0]
+
+    def prepare(self, picture, background):
+        """The photo as it is."""
+        return Photo(picture, Matte("alpha", 0.2, False), picture[3:])
+
+    def __call__(self, photo, relative, settings, source, progress=None):
+        """The true views."""
+        progress(1, 1)
+        camera = Camera.from_orbit(source.moved(relative), hw=(SIZE, SIZE))
+        return exact_scene.on_white(exact_scene.picture(camera, samples=2))
