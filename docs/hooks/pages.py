@@ -39,17 +39,17 @@ def _there(entries: list[Any], folder: Path) -> list[Any]:
 
 def models() -> str:
     """The table of released weights, from the registry."""
-    head = "| name | what it is | size | licence | what it allows | from |\n|---|---|---|---|---|---|"
+    head = "| name, size, source | what it is | licence |\n|---|---|---|"
     return "\n".join([head, *map(_row, RELEASES)])
 
 
 def _row(release: Release) -> str:
-    size = readable_size(release.size) if release.size else "not stated"
+    size = readable_size(release.size) if release.size else "size not stated"
     page = release.where if isinstance(release.where, str) else release.where.page
     place = page.split("//")[-1].split("/")[0]
-    gate = "" if isinstance(release.where, str) or not release.where.gated else "; after accepting its terms there"
-    cells = (f"`{release.name}`", release.about, size, release.licence.name, release.licence.allows)
-    return f"| {' | '.join(cells)} | [{place}]({page}){gate} |"
+    gate = "" if isinstance(release.where, str) or not release.where.gated else ", after accepting its terms there"
+    named = f"`{release.name}`<br>{size}<br>[{place}]({page}){gate}"
+    return f"| {named} | {release.about} | **{release.licence.name}**: {release.licence.allows} |"
 
 
 def names() -> str:
