@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import zero123
 from zero123.models.weights.registry import RELEASES, Release, readable_size
-
-_LATER = {"page.md", "service.md"}
-"""Pages of parts that a copy of the project may lack; all others must be there."""
-
-
-def on_config(config: Any) -> Any:
-    """The navigation without pages of parts that are not there."""
-    config.nav = _there(config.nav, Path(config.docs_dir))
-    return config
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
@@ -24,17 +14,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         if mark in markdown:
             markdown = markdown.replace(mark, made())
     return markdown
-
-
-def _there(entries: list[Any], folder: Path) -> list[Any]:
-    kept = []
-    for entry in entries:
-        for title, target in entry.items() if isinstance(entry, dict) else ():
-            if isinstance(target, list):
-                kept.append({title: _there(target, folder)})
-            elif target not in _LATER or (folder / target).is_file():
-                kept.append(entry)
-    return kept
 
 
 def models() -> str:
