@@ -2,9 +2,9 @@
 
     python benchmarks/serving.py [--users 1 4 16] [--requests 48] [--steps 1 20] [--threads N] [--model mini]
 
-Every setting runs on a server process of its own on this machine, which `httpx` asks over the loopback: each person sends
-one request for one view, waits for its picture, and sends the next, with another picture, seed and azimuth each time.
-CPU seconds are those of the server and its processes, which other work on the machine disturbs less than the clock.
+Every setting runs on a server process of its own on this machine, which `httpx` asks over the loopback: each person
+sends one request for one view, waits for its picture, and sends the next, with another picture, seed and azimuth. CPU
+seconds are those of the server and its processes, which other work on the machine disturbs less than the clock.
 """
 
 from __future__ import annotations

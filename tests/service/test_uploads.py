@@ -1,5 +1,6 @@
 """Hostile and broken uploads: each is refused by a 4xx and one line, at once, and the service goes on."""
 
+import asyncio
 import io
 import struct
 import tempfile
@@ -15,6 +16,7 @@ pytest.importorskip("fastapi")
 
 from served import png, posted, served
 
+from zero123.service import guard
 from zero123.service.settings import Refused
 from zero123.service.uploads import read_upload
 
@@ -168,3 +170,16 @@ def test_web_pages_from_elsewhere_and_foreign_names_are_refused(service, tiny, t
         assert good.headers["access-control-allow-origin"] == "https://good.example"
         bad = open_service.ask("GET", "/v1/model", headers={"origin": "https://evil.example"})
         assert (bad.status_code, bad.headers.get("access-control-allow-origin")) == (403, None)
+
+
+def test_who_sends_nothing_more_is_not_waited_for(service, monkeypatch):
+    monkeypatch.setattr(guard, "_PATIENCE", 0.1)
+
+    async def pieces():
+        yield b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a.png"\r\n\r\n'
+        await asyncio.sleep(5)
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    answer = service.ask("POST", "/v1/views", content=pieces(), headers=headers)
+    assert answer.status_code == 408
+    assert "nothing came" in answer.json()["error"]
