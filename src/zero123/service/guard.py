@@ -82,9 +82,7 @@ class Guard:
             nonlocal taken, ended
             try:
                 message = await (receive() if ended else asyncio.wait_for(receive(), _PATIENCE))
-            except TimeoutError as error:
-                raise HTTPException(408, f"nothing came for {_PATIENCE:g} s") from error
-            except asyncio.TimeoutError as error:  # Python 3.10 tells them apart
+            except asyncio.TimeoutError as error:
                 raise HTTPException(408, f"nothing came for {_PATIENCE:g} s") from error
             if message["type"] == "http.request":
                 taken += len(message.get("body", b""))

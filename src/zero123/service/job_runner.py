@@ -10,6 +10,7 @@ import time
 
 from pydantic import ValidationError
 
+from zero123.jobs.workers import one_line
 from zero123.service.forms import KINDS
 from zero123.service.job_store import ENDED, Job, JobStore
 from zero123.service.metrics import Metrics
@@ -120,9 +121,9 @@ class JobRunner:
             self._end(job, "failed", error=f"{error}; ask for less")
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            self._end(job, "failed", error="the service's disk is full" if full else str(error))
+            self._end(job, "failed", error="the service's disk is full" if full else one_line(error))
         except Exception as error:  # noqa: BLE001  the thread must outlive whatever it was; the person is told
-            self._end(job, "failed", error=str(error))
+            self._end(job, "failed", error=one_line(error))
 
     def _make(self, job: Job, cancelled: threading.Event) -> None:
         try:

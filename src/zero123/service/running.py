@@ -65,7 +65,7 @@ class Service:
     def __exit__(self, *error: object) -> None:
         self.stop()
         try:
-            self.views.close()
+            self.views.close(self._end)
             self.runner.close(self._end)
         finally:
             for worker in self._workers:

@@ -63,12 +63,16 @@ class ViewQueue:
             self._change.notify_all()
         return waiting.future
 
-    def close(self) -> None:
-        """Take no more, and return once all that wait are drawn."""
+    def close(self, until: float) -> None:
+        """Take no more; draw all that wait, and refuse what is not begun at that time, as `time.monotonic` has it."""
         with self._change:
             self._closed = True
             self._change.notify_all()
-        self._thread.join()
+        self._thread.join(max(0.0, until - time.monotonic()))
+        with self._change:
+            for waiting in self._waiting:
+                _answer(waiting, Refused(503, "the service is stopping", 5))
+            self._waiting.clear()
 
     def _pictures(self) -> int:
         return sum(waiting.wanted.pictures for waiting in self._waiting if not waiting.future.cancelled())
