@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from typing import Annotated
@@ -39,11 +40,12 @@ def ui(
             raise
         raise ImportError('the page needs an extra: pip install "zero123[ui]"') from error
     limits = Limits(upload=int(upload * 1e6), mesh_s=time_limit, orbit_s=min(time_limit, Limits.orbit_s))
-    with serve(host, port, models=tuple(model or ()), limits=limits, folder=folder) as address:
-        say(f"{address} (Ctrl-C ends it)")
+    with serve(host, port, models=tuple(model or ()), limits=limits, folder=folder) as page:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # containers end it so; its folder shall go too
+        say(f"{page.address} (Ctrl-C ends it)")
         if browser:
             import webbrowser
 
-            webbrowser.open(address)
+            webbrowser.open(page.address)
         while True:
             time.sleep(3600)

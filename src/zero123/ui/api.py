@@ -10,7 +10,7 @@ import gradio as gr
 from zero123.ui import long_tasks, tasks
 from zero123.ui.controls import view_settings, within
 from zero123.ui.desk import Desk
-from zero123.ui.layout import PictureInput
+from zero123.ui.layout import picture_input
 
 _CUT_S = 120.0
 
@@ -18,13 +18,14 @@ _CUT_S = 120.0
 def add_endpoints(desk: Desk) -> None:
     """`/cut_out`, `/view`, `/orbit`, `/mesh` and `/models`, callable by gradio's clients and by plain HTTP."""
     with gr.Column(visible=False):
-        picture = PictureInput(type="filepath", image_mode=None, label="picture")
+        picture = picture_input(label="picture")
         method = gr.Textbox("auto", label="background")
         azimuth, elevation, radius = (gr.Number(0, label=name) for name in ("azimuth", "elevation", "radius"))
         model = gr.Textbox(desk.first.name, label="model")
         steps, scale = gr.Number(desk.first.steps, label="steps"), gr.Number(desk.first.scale, label="scale")
         seed, samples = gr.Number(0, label="seed"), gr.Number(1, label="samples")
         frames, fps, faces = gr.Number(24, label="frames"), gr.Number(12, label="fps"), gr.Number(30_000, label="faces")
+        draft = gr.Checkbox(False, label="draft")
         pictures, answer = gr.File(label="files", file_count="multiple"), gr.JSON(label="models")
         go = [gr.Button() for _ in range(5)]
     work = _Endpoints(desk)
@@ -36,7 +37,7 @@ def add_endpoints(desk: Desk) -> None:
         work.view, [picture, azimuth, elevation, radius, *drawing, samples, method], pictures, api_name="view", **quick
     )
     go[2].click(work.orbit, [picture, frames, elevation, fps, *drawing, method], pictures, api_name="orbit", **long)
-    go[3].click(work.mesh, [picture, faces, *drawing, method], pictures, api_name="mesh", **long)
+    go[3].click(work.mesh, [picture, faces, draft, *drawing, method], pictures, api_name="mesh", **long)
     go[4].click(work.models, None, answer, api_name="models", queue=False)
 
 
@@ -74,11 +75,11 @@ class _Endpoints:
         return [str(made.video), str(made.views)]
 
     def mesh(
-        self, picture: str | None, faces: float, model: str, steps: float, scale: float, seed: float, background: str,
-        request: gr.Request,
+        self, picture: str | None, faces: float, draft: bool, model: str, steps: float, scale: float, seed: float,
+        background: str, request: gr.Request,
     ) -> list[str]:  # fmt: skip
         """The object as GLB, OBJ (ZIP), PLY, dataset (ZIP) and turntable."""
-        options = long_tasks.MeshOptions(within("faces", faces, 500, 200_000))
+        options = long_tasks.MeshOptions(within("faces", faces, 500, 200_000), draft=bool(draft))
         wanted = view_settings((0, 0, 0), (model, steps, scale, seed))
         asked = self.desk.request(self._cut(picture, background, request), wanted)
         room = self.desk.room(request.session_hash)

@@ -12,7 +12,7 @@ import gradio as gr
 
 from zero123.ui import tasks
 from zero123.ui.desk import Desk, Session
-from zero123.ui.layout import PictureInput, data_url, facts, mask_brush, slider
+from zero123.ui.layout import data_url, facts, mask_brush, picture_input, slider
 from zero123.ui.settings import RANGES, ViewSettings, number
 
 _METHODS = [
@@ -60,7 +60,7 @@ class DrawingControls:
         model = gr.Dropdown(desk.choices, value=first.name, label="Model", **more)
         with gr.Row(elem_classes="pair"):
             steps = slider("steps", "Steps", first.steps, min_width=120)
-            scale = slider("scale", "Guidance (1 is off)", first.scale, min_width=120)
+            scale = slider("scale", "Guidance", first.scale, min_width=120)
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=RANGES["seed"].high)
 
         def suiting(name: str) -> tuple[int, float]:
@@ -77,8 +77,8 @@ class Controls:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.session = gr.State(Session())
-        self.picture = PictureInput(
-            label="Picture", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=230,
+        self.picture = picture_input(
+            label="Picture", sources=["upload", "clipboard"], height=230,
             elem_id="picture", buttons=["fullscreen"],
         )  # fmt: skip
         gr.Examples(
@@ -98,7 +98,7 @@ class Controls:
         with gr.Group(elem_classes="drawing"):
             self.drawing = DrawingControls.lay_out(desk)
         self.licence = gr.HTML(self._licence(desk.first.name), elem_id="licence")
-        with gr.Accordion("Tips and limits", open=False):
+        with gr.Accordion("Tips and limits", open=False, elem_classes="tips"):
             gr.Markdown(TIPS)
 
     def connect(self, plot: gr.HTML) -> list[Any]:

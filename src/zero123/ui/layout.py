@@ -47,6 +47,8 @@ def theme() -> gr.themes.Base:
         block_background_fill_dark="#1c1c1f",
         background_fill_primary_dark="#1c1c1f",
         background_fill_secondary_dark="#232327",
+        body_text_color_subdued="#71717a",
+        body_text_color_subdued_dark="#9a9aa3",
         block_border_width="1px",
         block_border_color="#e4e4e7",
         block_border_color_dark="#2b2b30",
@@ -78,14 +80,12 @@ def theme() -> gr.themes.Base:
     )
 
 
-class PictureInput(gr.Image):
+def picture_input(**options: Any) -> gr.Image:
     """A picture as its file: it is opened where pictures are checked, in a worker, never in the page's process."""
-
-    is_template = True  # the browser shall show it as gradio's own
-
-    def preprocess(self, payload: Any) -> str | None:
-        """The uploaded file's path."""
-        return None if payload is None or not payload.path else str(payload.path)
+    picture = gr.Image(type="filepath", image_mode=None, **options)
+    # On the object: a subclass would make gradio write a stub file beside this one.
+    vars(picture)["preprocess"] = lambda payload: str(payload.path) if payload is not None and payload.path else None
+    return picture
 
 
 def camera_plot() -> gr.HTML:

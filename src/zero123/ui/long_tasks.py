@@ -48,10 +48,12 @@ class MeshOptions:
     Attributes:
         faces: triangles, at most about this many.
         texture: bake a texture; else colours at the vertices.
+        draft: fewer views and a coarser field: a rough mesh in a fraction of the time.
     """
 
     faces: int = 30_000
     texture: bool = True
+    draft: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,11 +165,15 @@ class _Stages:
 
 
 def _settings(request: Request, sampling: SamplingSettings, options: MeshOptions) -> PhotoSettings:
+    from zero123.reconstruction.fit import FitSettings
     from zero123.reconstruction.from_photo import PhotoSettings
 
     settings = PhotoSettings(sampling=sampling, elevation_deg=request.photo_elevation)
     made = replace(settings.reconstruction, faces=options.faces, texture=None if options.texture else 0)
-    return replace(settings, reconstruction=made)
+    if not options.draft:
+        return replace(settings, reconstruction=made)
+    rough = replace(made, fit=FitSettings(grids=(40,), steps=(60,), rays=2048))
+    return replace(settings, ring=8, crown=4, reconstruction=rough)
 
 
 def _stopping(report: Report, fraction: float) -> Callable[[int, int], None]:

@@ -23,6 +23,7 @@ class MeshTab:
         self.desk = desk
         with gr.Row(elem_classes="stage"):
             with gr.Column(scale=6, min_width=280):
+                self.made = gr.State()
                 self.mesh = gr.Model3D(
                     label="Mesh: drag to turn, wheel to zoom", interactive=False, height=470, elem_id="mesh",
                     camera_position=(90, 75, None), clear_color=(0, 0, 0, 0),
@@ -38,6 +39,7 @@ class MeshTab:
                         buttons=["fullscreen"], elem_id="mesh-now",
                     )  # fmt: skip
                 with gr.Group():
+                    self.detail = gr.Radio(["Full", "Draft"], value="Full", label="Detail", elem_id="detail")
                     self.faces = gr.Slider(*_FACES, 30_000, step=500, label="Triangles, at most")
                     self.texture = gr.Checkbox(True, label="Texture, as sharp as the picture (else vertex colours)")
                 with gr.Row():
@@ -53,27 +55,30 @@ class MeshTab:
 
     def connect(self, controls: Controls) -> None:
         """Make it work."""
-        self.go.click(
+        making = self.go.click(
             self.make,
-            [controls.session, *controls.drawing.all, controls.elevation, self.faces, self.texture],
-            [self.mesh, self.turning, self.now, self.progress, *self.files],
+            [controls.session, *controls.drawing.all, controls.elevation, self.detail, self.faces, self.texture],
+            [self.made, self.turning, self.now, self.progress, *self.files],
             concurrency_id="long",
             concurrency_limit=1,
             show_progress="hidden",
             api_visibility="private",
         )
+        # The viewer must be given its file once: twice, as a generator's last answer is, while its own code is still
+        # being loaded, and it shows nothing.
+        making.success(self.shown, self.made, self.mesh, show_progress="hidden", api_visibility="private")
         self.stop.click(self.stopped, queue=False, api_visibility="private", show_progress="hidden")
 
     def make(
-        self, session: Session, model: str, steps: int, scale: float, seed: int, photo: float | None, faces: int,
-        texture: bool, request: gr.Request,
+        self, session: Session, model: str, steps: int, scale: float, seed: int, photo: float | None, detail: str,
+        faces: int, texture: bool, request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
         """The mesh, told as it goes."""
-        options = long_tasks.MeshOptions(within("triangles", faces, *_FACES), bool(texture))
+        options = long_tasks.MeshOptions(within("triangles", faces, *_FACES), bool(texture), detail == "Draft")
         wanted = view_settings((0, 0, 0), (model, steps, scale, seed))
         asked, room = self.desk.request(session.cut, wanted, photo), self.desk.room(request.session_hash)
         same = (gr.skip(),) * 4
-        yield gr.skip(), gr.skip(), gr.skip(), progress(0, "waiting for its turn"), *same
+        yield None, gr.skip(), gr.skip(), progress(0, "waiting for its turn"), *same
         job = self.desk.follow(
             request.session_hash, long_tasks.mesh, asked, options, room, seconds=self.desk.limits.mesh_s
         )
@@ -89,7 +94,12 @@ class MeshTab:
         files = [
             gr.DownloadButton(value=file, interactive=True) for file in (made.glb, made.obj, made.ply, made.dataset)
         ]
-        yield made.glb, made.turntable, made.sheet, told, *files
+        yield str(made.glb), made.turntable, made.sheet, told, *files
+
+    @staticmethod
+    def shown(made: str | None) -> Any:
+        """The mesh in the viewer; if none was made, what is there stays."""
+        return gr.skip() if made is None else made
 
     def stopped(self, request: gr.Request) -> None:
         """Stop what runs for this tab."""

@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,19 @@ def work_folder(parent: Path | None = None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Served:
+    """A page that is up.
+
+    Attributes:
+        address: where.
+        desk: what it works with.
+    """
+
+    address: str
+    desk: Desk
+
+
 @contextmanager
 def serve(
     host: str = "127.0.0.1",
@@ -86,8 +100,8 @@ def serve(
     models: Sequence[Path] = (),
     limits: Limits | None = None,
     folder: Path | None = None,
-) -> Iterator[str]:
-    """The page, up while the block runs; gives its address.
+) -> Iterator[Served]:
+    """The page, up while the block runs.
 
     Args:
         host: address to listen on; "0.0.0.0" for all of this machine.
@@ -116,7 +130,7 @@ def serve(
                 head=f"<script>{static('page.js')}</script>", footer_links=["api"], inbrowser=False, pwa=False,
                 run_history=False, enable_monitoring=False, app_kwargs={"middleware": [Middleware(OnlyFromHere)]},
             )  # fmt: skip
-            yield f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+            yield Served(f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}", desk)
         finally:
             page.close(verbose=False)
             desk.close()

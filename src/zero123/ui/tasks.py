@@ -86,8 +86,17 @@ class Drawn:
 
 
 def load(models: Models, report: Report, source: str) -> str:
-    """Load a model, so that the first view need not wait for it; its name."""
-    return models(source).model.settings.name
+    """Load a model and draw one view with it, so that nobody's first view waits for that; its name."""
+    import torch
+
+    from zero123.diffusion.sampling import SamplingSettings
+    from zero123.geometry.orbit import relative_moves
+
+    views = models(source)
+    disc = torch.ones(4, 64, 64)
+    disc[3, :16] = disc[3, 48:] = 0
+    views(views.prepare(disc), relative_moves([30.0], [0.0], [0.0]), SamplingSettings(steps=1, scale=1.0))
+    return views.model.settings.name
 
 
 def cut_out(models: Models, report: Report, picture: Path, method: str, source: str, folder: Path) -> CutOut:

@@ -29,7 +29,7 @@ class ViewTab:
         with gr.Row(elem_classes="stage"):
             with gr.Column(scale=6, min_width=280):
                 self.result = gr.Image(
-                    label="View", interactive=False, height=470, elem_id="result", buttons=["download", "fullscreen"]
+                    label="View", interactive=False, height=540, elem_id="result", buttons=["download", "fullscreen"]
                 )
                 self.samples = gr.Gallery(
                     label="Samples", columns=8, rows=1, height=104, visible=False, allow_preview=False,

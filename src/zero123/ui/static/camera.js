@@ -1,7 +1,7 @@
 // The camera plot: the input camera, the target camera on its sphere, and the object between them. Orthographic.
 // Runs inside gr.HTML: element, props, trigger and watch are its. props.value is [azimuth, elevation, radius] of the
 // move, degrees and world units; props.photo the object as a data URL; props.height the input's elevation, degrees.
-const RADIUS = 1.85, FAR = 2.4, LENS = Math.tan((49.1 / 2) * Math.PI / 180), RAD = Math.PI / 180;
+const RADIUS = 1.85, FAR = 2.25, LENS = Math.tan((49.1 / 2) * Math.PI / 180), RAD = Math.PI / 180;
 const canvas = element.querySelector("canvas"), words = element.querySelector(".camera-words");
 const ink = canvas.getContext("2d"), picture = new Image();
 const observer = { yaw: 38 * RAD, pitch: 24 * RAD };
