@@ -9,7 +9,7 @@ from typing import NoReturn, cast
 import typer
 
 from zero123 import __version__
-from zero123.cli import batch, data, elevation, evaluate, picture, training, weights
+from zero123.cli import batch, data, doctor, elevation, evaluate, picture, training, weights
 
 app = typer.Typer(
     name="zero123",
@@ -24,6 +24,7 @@ app.add_typer(data.app, name="data")
 training.register(app)
 evaluate.register(app)
 app.add_typer(weights.app, name="weights")
+doctor.register(app)
 
 
 def _show_version(asked: bool) -> None:
