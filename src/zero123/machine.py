@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from importlib.util import find_spec
 
 import torch
@@ -62,3 +63,29 @@ def make_sure_it_compiles(device: torch.device) -> None:
 def free_memory(device: torch.device) -> int | None:
     """Bytes a GPU has to spare; None for devices that share the machine's memory."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
+def devices() -> dict[str, str]:
+    """The devices of this machine that torch sees, each by the name it is asked for with, and what it is."""
+    found = {
+        f"cuda:{k}": f"{torch.cuda.get_device_name(k)}, {torch.cuda.get_device_properties(k).total_memory / 1e9:.0f} GB"
+        for k in range(torch.cuda.device_count())
+    }
+    if torch.backends.mps.is_available():
+        found["mps"] = "the GPU of this Mac"
+    return {**found, "cpu": f"{torch.get_num_threads()} threads"}
+
+
+def measured_speed(device: torch.device, dtype: torch.dtype, side: int = 768, seconds: float = 0.15) -> float:
+    """Floating point operations a second of large matrix products there; the fastest of several tries.
+
+    Raises:
+        RuntimeError: the device does not compute in that type.
+    """
+    one = torch.ones(side, side, device=device, dtype=dtype)
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end or best == float("inf"):
+        start = time.perf_counter()
+        (one @ one)[0, 0].item()  # waits for the device
+        best = min(best, time.perf_counter() - start)
+    return 2 * side**3 / best

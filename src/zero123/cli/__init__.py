@@ -26,6 +26,7 @@ training.register(app)
 evaluate.register(app)
 serve.register(app)
 app.add_typer(weights.app, name="weights")
+doctor.register(app)
 
 
 def _show_version(asked: bool) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
 
 import typer
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
 
 
 def say(line: str) -> None:
@@ -20,27 +19,43 @@ def say(line: str) -> None:
 
 
 class Bars:
-    """Progress bars with the time left; call with (done, total) for the first, or by name for one of several."""
+    """How far each stage is; call with (done, total) for the first, or by name for one of several.
 
-    def __init__(self, progress: Progress, tasks: list[TaskID]) -> None:
-        self._progress = progress
-        self._tasks = tasks
-        self._names: dict[str, TaskID] = {}
+    Args:
+        show: told a stage's number, steps done, and steps in all.
+        stages: how many there are.
+    """
+
+    def __init__(self, show: Callable[[int, int, int], None], stages: int) -> None:
+        self._show = show
+        self._stages = stages
+        self._names: dict[str, int] = {}
 
     def __call__(self, done: int, total: int) -> None:
         """Progress of the first stage."""
-        self._progress.update(self._tasks[0], completed=done, total=total)
+        self._show(0, done, total)
 
     def named(self, name: str, done: int, total: int) -> None:
         """Progress of the stage `name`; stages take the bars in the order in which they first report."""
-        if name not in self._names:
-            self._names[name] = self._tasks[min(len(self._names), len(self._tasks) - 1)]
-        self._progress.update(self._names[name], completed=done, total=total)
+        number = self._names.setdefault(name, min(len(self._names), self._stages - 1))
+        self._show(number, done, total)
+
+
+PROGRESS = "ZERO123_PROGRESS"
+"""Set to "json", every step is told as a line of JSON on standard error, for programs that show it themselves."""
+
+
+def _json_line(stages: tuple[str, ...], number: int, done: int, total: int) -> None:
+    step = {"stage": stages[number], "number": number + 1, "stages": len(stages), "done": done, "total": total}
+    typer.echo(json.dumps(step), err=True)
 
 
 @contextmanager
 def bar(*descriptions: str, shown: bool = True) -> Iterator[Bars]:
-    """Show a bar per stage while the block runs, if it is `shown` and standard error is a terminal."""
+    """Show a bar per stage while the block runs, if it is `shown` and standard error is a terminal; see `PROGRESS`."""
+    if os.environ.get(PROGRESS) == "json":
+        yield Bars(partial(_json_line, descriptions), len(descriptions))
+        return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -53,12 +68,13 @@ def bar(*descriptions: str, shown: bool = True) -> Iterator[Bars]:
     )
     progress = Progress(*columns, console=Console(stderr=True))
     tasks = [progress.add_task(text, total=None) for text in descriptions]
+    bars = Bars(lambda number, done, total: progress.update(tasks[number], completed=done, total=total), len(tasks))
     if not shown or not progress.console.is_terminal:  # a log is no place for bars
-        yield Bars(progress, tasks)
+        yield bars
         return
     with progress:
         try:
-            yield Bars(progress, tasks)
+            yield bars
         except BaseException:
             progress.live.transient = True  # the error shall stand alone
             raise
