@@ -9,7 +9,7 @@ from typing import NoReturn, cast
 import typer
 
 from zero123 import __version__
-from zero123.cli import batch, data, elevation, evaluate, picture, serve, training, ui, weights
+from zero123.cli import batch, data, doctor, elevation, evaluate, picture, serve, training, ui, weights
 
 app = typer.Typer(
     name="zero123",
