@@ -80,7 +80,8 @@ def doubled_batch(model):
     draws = [objective.draw(half, torch.Generator().manual_seed(index)) for index, half in enumerate(halves)]
 
     def joined(kind, values):
-        return kind(*(torch.cat(column) for column in zip(*(vars(v).values() for v in values), strict=True)))
+        columns = zip(*(vars(v).values() for v in values), strict=True)
+        return kind(*(None if column[0] is None else torch.cat(column) for column in columns))
 
     batch = PairBatch(
         torch.cat([half.photo for half in halves]),
