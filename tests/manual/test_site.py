@@ -1,8 +1,8 @@
 """The manual is built without a warning and without a network, and what it says of the program is the program's own."""
 
 import importlib.util
-import re
 import os
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser

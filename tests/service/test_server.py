@@ -21,6 +21,7 @@ from served import InProcess, posted, told, until
 from command import environment, run
 from zero123.batch.settings import ModelChoice
 from zero123.service import running, server
+from zero123.service.loaded import LoadedModels
 from zero123.service.settings import ServiceSettings
 
 
@@ -111,6 +112,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_server(tiny, tmp_path, monkeypat
     def broken(self):
         raise ValueError("tensor unet.x is missing")
 
+    monkeypatch.setattr("served.MODELS", LoadedModels())  # which has not yet loaded it for another test
     monkeypatch.setattr("zero123.batch.settings.ModelChoice.load", broken)
     monkeypatch.setattr(running, "Worker", InProcess)
     lines = []
