@@ -89,6 +89,12 @@ class Desk:
         """Names of the models on this machine."""
         return [model.name for model in self.models.values() if model.here]
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything runs for anybody."""
+        with self._lock:
+            return bool(self._running)
+
     def room(self, session: str | None) -> Path:
         """The folder of a visitor, made if missing. Session names come from outside and are never used as paths."""
         path = self.folder / sha256((session or "none").encode()).hexdigest()[:20]

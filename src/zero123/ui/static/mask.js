@@ -56,8 +56,13 @@ apply.addEventListener("click", () => {
   const pen = flat.getContext("2d"); pen.fillStyle = "#000"; pen.fillRect(0, 0, flat.width, flat.height); pen.drawImage(mask, 0, 0);
   props.value = flat.toDataURL("image/png"); trigger("submit");
 });
-watch(["picture", "mask"], () => {
+function show() {
   element.classList.remove("has-picture");
-  picture.onload = start; first.onload = start; picture.src = props.picture || ""; first.src = props.mask || "";
-});
+  picture.onload = start; first.onload = start;
+  for (const [image, url] of [[picture, props.picture], [first, props.mask]]) {
+    if (url) image.src = url; else image.removeAttribute("src");
+  }
+}
+watch(["picture", "mask"], show);
 mode(true);
+show();  // it may have been given its picture before it was first opened

@@ -1,0 +1,215 @@
+"""What visitors hear from the page's workers when all is well, and when it is not; with a tiny model."""
+
+import base64
+import io
+import os
+import signal
+import threading
+import time
+import zipfile
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("gradio", reason="the page needs the extra ui")
+
+import gradio as gr
+
+from command import model_at
+from tiny_model import blobs
+from zero123.images import io as images
+from zero123.ui import long_tasks, tasks
+from zero123.ui.desk import Desk, Limits
+from zero123.ui.model_list import KnownModel
+from zero123.ui.settings import ViewSettings
+
+ME, OTHER = "me", "../../other"
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("desk")
+    source = str(model_at(folder / "tiny"))
+    models = {"tiny": KnownModel("tiny", source, True, "", "", "", "", 1, 1.0)}
+    models["far"] = KnownModel("far", "far", False, "15 GB", "MIT", "", "", 20, 3.0)
+    desk = Desk(folder / "rooms", models, Limits())
+    yield desk
+    desk.close()
+
+
+@pytest.fixture(scope="module")
+def cut(desk, tmp_path_factory):
+    return cut_out(desk, picture(tmp_path_factory.mktemp("in") / "blob.png"))
+
+
+def picture(file):
+    images.save(file, blobs(1, 64)[0])
+    return file
+
+
+def cut_out(desk, file, method="auto"):
+    return desk.call(ME, tasks.cut_out, file, method, desk.first.source, desk.room(ME), seconds=60)
+
+
+def asked(desk, cut, **settings):
+    return desk.request(cut, ViewSettings(model="tiny", **settings))
+
+
+def test_the_cut_out_is_transparent_around_the_object_and_says_how_it_was_found(cut):
+    rgba = images.load(cut.file)
+    assert rgba.shape[0] == 4
+    assert float(rgba[3, 0, 0]) == 0
+    assert float(rgba[3].max()) == 1
+    assert "Found by its plain background" in cut.words
+    assert -90 <= cut.elevation <= 90
+
+
+def test_the_same_request_is_drawn_once_and_another_seed_is_another_picture(desk, cut):
+    first = desk.draw(ME, asked(desk, cut, steps=2))
+    stamp = first.pictures[0].stat().st_mtime_ns
+    assert desk.draw(ME, asked(desk, cut, steps=2)) is first
+    assert first.pictures[0].stat().st_mtime_ns == stamp
+    other = desk.draw(ME, asked(desk, cut, steps=2, seed=5))
+    assert not torch.equal(images.load(first.pictures[0]), images.load(other.pictures[0]))
+
+
+def test_samples_come_with_the_picture_of_where_they_differ(desk, cut):
+    drawn = desk.draw(ME, asked(desk, cut, steps=2, samples=3))
+    assert len(drawn.pictures) == 3
+    assert drawn.spread > 0
+    assert images.load(drawn.guess).shape == images.load(drawn.pictures[0]).shape
+
+
+def test_a_mask_by_hand_keeps_what_it_keeps(desk, cut, tmp_path):
+    given = picture(tmp_path / "blob.png")
+    whole = Image.new("L", (32, 32), 0)
+    whole.paste(255, (0, 0, 16, 32))
+    url = as_url(whole)
+    made = desk.call(ME, tasks.masked, given, cut.file, url, desk.first.source, desk.room(ME), seconds=60)
+    alpha = images.load(made.file)[3]
+    assert float(alpha[:, :26].min()) == 1
+    assert float(alpha[:, 36:].max()) == 0
+
+
+def as_url(image):
+    data = io.BytesIO()
+    image.save(data, "PNG")
+    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        ("", "not a small PNG"),
+        ("file:///etc/passwd", "not a small PNG"),
+        ("data:image/png;base64,!!!!", "not a small PNG"),
+        ("data:image/png;base64," + "A" * 5_000_000, "not a small PNG"),
+        (as_url(Image.new("L", (32, 32), 0)), "leaves nothing"),
+    ],
+    ids=["empty", "a file", "no base64", "huge", "black"],
+)
+def test_hostile_masks_are_refused_in_one_line(desk, cut, tmp_path, mask, told):
+    given = picture(tmp_path / "blob.png")
+    with pytest.raises(gr.Error, match=told):
+        desk.call(ME, tasks.masked, given, cut.file, mask, desk.first.source, desk.room(ME), seconds=60)
+
+
+def test_hostile_pictures_are_refused_without_folders_of_this_machine(desk, tmp_path):
+    bomb, text, svg = tmp_path / "bomb.png", tmp_path / "text.png", tmp_path / "x.svg"
+    Image.new("1", (30_000, 30_000)).save(bomb)
+    text.write_text("no picture")
+    svg.write_text("<svg onload='alert(1)'/>")
+    for file, told in ((bomb, "over 100 million"), (text, "not a picture"), (svg, "not a picture")):
+        with pytest.raises(gr.Error, match=told) as error:
+            cut_out(desk, file)
+        assert str(tmp_path) not in str(error.value)
+
+
+def test_what_cannot_be_asked_for_is_refused_before_any_work(desk, cut):
+    with pytest.raises(gr.Error, match="Give a picture first"):
+        desk.request(None, ViewSettings(model="tiny"))
+    with pytest.raises(gr.Error, match="zero123 weights get far"):
+        desk.request(cut, ViewSettings(model="far"))
+    with pytest.raises(gr.Error, match="-90 to 90"):
+        desk.request(cut, ViewSettings(model="tiny"), float("nan"))
+
+
+def test_a_visitors_name_is_never_a_path(desk):
+    room = desk.room(OTHER)
+    assert room.parent == desk.folder
+    assert room != desk.room(ME)
+    desk.leave(OTHER)
+    assert not room.exists()
+
+
+def test_the_page_outlives_its_worker(desk, cut):
+    desk.draw(ME, asked(desk, cut, seed=11))
+    os.kill(desk.call(ME, pid, seconds=60), signal.SIGKILL)
+    with pytest.raises(gr.Error, match="died"):
+        desk.call(ME, dying, seconds=60)
+    assert desk.draw(ME, asked(desk, cut, seed=12)).pictures[0].is_file()
+
+
+def pid(models, report):
+    return os.getpid()
+
+
+def dying(models, report):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def slow(models, report, folder):
+    for step in range(600):
+        report(step / 600, "slow")
+        time.sleep(0.05)
+
+
+def test_an_orbit_tells_how_far_it_is_and_comes_as_video_and_pictures(desk, cut):
+    job = desk.follow(ME, long_tasks.orbit, asked(desk, cut), 6, 12.0, desk.room(ME), seconds=120)
+    events = list(job)
+    assert events[-1].fraction == 1
+    assert images.load(events[-1].picture).shape[0] == 3
+    with zipfile.ZipFile(job.result.views) as packed:
+        assert packed.namelist() == [f"{index:03d}.png" for index in range(6)]
+    assert job.result.video.read_bytes()[4:8] == b"ftyp"
+
+
+def test_a_visitor_who_leaves_stops_their_own_work_only(desk):
+    heard, ended = [], []
+
+    def visit(name):
+        try:
+            for event in desk.follow(name, slow, desk.folder, seconds=30):
+                heard.append((name, event))
+        except gr.Error as error:
+            ended.append((name, str(error.message)))
+
+    leaving = threading.Thread(target=visit, args=("leaving",))
+    leaving.start()
+    wait_for(lambda: heard)
+    desk.leave("somebody else")
+    assert leaving.is_alive()
+    desk.leave("leaving")
+    leaving.join(20)
+    assert ended == [("leaving", "Stopped")]
+
+
+def test_a_task_over_its_limit_is_stopped_and_said_so(desk):
+    with pytest.raises(gr.Error, match="longer than the limit"):
+        list(desk.follow(ME, slow, desk.folder, seconds=0.3))
+
+
+def wait_for(ready, seconds=60):
+    end = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_room_that_cannot_be_written_is_said_so(desk, cut, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(gr.Error, match="annot write"):
+        desk.call(ME, tasks.draw, replace(asked(desk, cut), file=cut.file), blocked / "room", seconds=60)
