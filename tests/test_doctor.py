@@ -126,7 +126,13 @@ def test_packages_that_are_missing_or_of_another_version_are_named(monkeypatch):
 
 
 def test_each_extra_says_what_it_is_for_and_how_it_is_had(monkeypatch):
-    wanted = ['numpy>=1; extra == "lora"', 'no-such-package; extra == "ui"', 'zero123[ui]; extra == "all"', "torch"]
+    wanted = [
+        'no-such-linter; extra == "dev"',
+        'numpy>=1; extra == "lora"',
+        'no-such-package; extra == "ui"',
+        'zero123[ui]; extra == "all"',
+        "torch",
+    ]
     monkeypatch.setattr(metadata, "requires", lambda name: wanted)
     found = {one.name: one for one in doctor._extras()}
     assert found.keys() == {"[ui]", "[lora]"}

@@ -133,7 +133,7 @@ def world() -> str:
     sheet.line([vector(0, 0, 0), pose(60, 0, 1.3).point()], ORANGE, 1, dashed=True)
     sheet.words(*(sum(p) for p in zip(sheet.at(pose(30, 0, 1.2).point()), (0, 20), strict=True)), "azimuth", ORANGE)
     x, y = sheet.at(pose(60, 15, 1.2).point())
-    sheet.words(x + 38, y + 22, "elevation", ORANGE)
+    sheet.words(x + 40, y - 6, "elevation", ORANGE)
     return svg(640, 420, "World, cameras and their angles", sheet.parts)
 
 

@@ -45,6 +45,9 @@ class Photo:
         """The framed object on white, (3, S, S)."""
         return composite(self.rgba[None], torch.ones(3))[0]
 
+    def __repr__(self) -> str:
+        return f"<photo of {self.rgba.shape[-1]} pixels, object found by {self.matte.method}>"
+
     def _repr_png_(self) -> bytes:
         return png(self.rgba)
 

@@ -68,6 +68,8 @@ def test_views_show_themselves_beside_their_picture(model, picture):
     assert sheet.size[0] == 4 * (SIZE + 8)
     assert opened(found.photo._repr_png_()).mode == "RGBA"
     assert "base64" in found.moving()
+    assert repr(found) == f"<3 views, 1 of each, {SIZE}x{SIZE} pixels>"
+    assert repr(found.photo) == f"<photo of {SIZE} pixels, object found by alpha>"
 
 
 def test_views_are_saved_with_their_cameras(model, picture, tmp_path):
@@ -108,6 +110,7 @@ def test_reconstruct_gives_a_mesh_that_turns_in_a_notebook(tmp_path):
     html = made._repr_html_()
     assert f"{len(made.mesh.faces)} triangles" in html and "<script" not in html
     assert opened(made._repr_png_()).size[0] > 4 * 200
+    assert repr(made) == f"<mesh of {len(made.mesh.faces)} triangles, of 21 views>"
     turning = made.turning(4, 48)
     assert turning.shape == (4, 3, 48, 48) and (turning < 0.9).any(1).float().mean() > 0.05
     assert made.save(tmp_path / "m.glb").stat().st_size > 10_000

@@ -34,6 +34,9 @@ EXTRAS = {
 }
 """What the extras of the package are for; `all` is all that serve a user."""
 
+_WORKSHOP = ("docs", "dev")
+"""Extras that nobody lacks who only uses the program."""
+
 _GIGABYTE = 1e9
 _LEAST_MEMORY, _LEAST_DISK = 1.5, 0.5
 """Gigabytes below which `mini` makes no mesh, and no results can be written."""
@@ -230,7 +233,7 @@ def _extras() -> Iterator[Finding]:
         faults = [fault for fault in map(_fault, wanted[extra]) if fault]
         if not faults:
             yield Finding(f"[{extra}]", "ok", f"for {EXTRAS[extra]}")
-        else:
+        elif extra not in _WORKSHOP:
             advice = f"pip install 'zero123[{extra}]'"
             yield Finding(f"[{extra}]", "note", f"for {EXTRAS[extra]}; {', '.join(faults)}", advice)
 

@@ -52,6 +52,9 @@ class Object3D:
     camera: Camera
     settings: PhotoSettings
 
+    def __repr__(self) -> str:
+        return f"<mesh of {len(self.mesh.faces)} triangles, of {len(self.views)} views>"
+
     @property
     def mesh(self) -> Mesh:
         """The closed, textured surface; plain arrays, z up, front to +x."""

@@ -49,6 +49,10 @@ class Views:
     pictures: Tensor
     samples: int = 1
 
+    def __repr__(self) -> str:
+        height, width = self.pictures.shape[-2:]
+        return f"<{len(self.moves)} views, {self.samples} of each, {width}x{height} pixels>"
+
     def __len__(self) -> int:
         return len(self.pictures)
 
