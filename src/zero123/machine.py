@@ -62,3 +62,8 @@ def make_sure_it_compiles(device: torch.device) -> None:
 def free_memory(device: torch.device) -> int | None:
     """Bytes a GPU has to spare; None for devices that share the machine's memory."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is short; on processors PyTorch tells so in words alone."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
