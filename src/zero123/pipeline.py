@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zero123.diffusion.guidance import Pair
-from zero123.diffusion.sampling import SamplingSettings, draw
+from zero123.diffusion.sampling import Begin, SamplingSettings, draw
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.images import io
 from zero123.images.alpha import composite
@@ -168,6 +168,7 @@ class NovelViews:
         settings: SamplingSettings | None = None,
         source: OrbitPose | None = None,
         progress: Progress | None = None,
+        begin: Begin | None = None,
     ) -> Tensor:
         """Views of the object.
 
@@ -177,6 +178,7 @@ class NovelViews:
             settings: steps, guidance, seed; None for what suits the model.
             source: pose of the photo's camera, (1,), where it is known; models that do not use it ignore it.
             progress: told network evaluations done, and in all.
+            begin: pictures of the views to begin from; None for noise alone.
 
         Returns:
             Pictures on white, (V * samples, 3, S, S), in [0, 1], float32, on the CPU.
@@ -184,15 +186,13 @@ class NovelViews:
         Raises:
             ValueError: `relative` is not (V,) with V over 0, or `source` not (1,).
         """
-        settings = settings or SamplingSettings()
+        settings, model = settings or SamplingSettings(), self.model
         if len(relative.shape) != 1 or not len(relative):
             raise ValueError(f"relative must be (V,) with V over 0, got shape {tuple(relative.shape)}")
-        if source is not None:
-            source = _one(source)
-        model = self.model
+        source = None if source is None else _one(source)
         with self._at_work(model.image_encoder, model.autoencoder):
             look = model.look(self._pixels(photo), source)
-        return self._pictures(*self._latents(look, relative, settings, progress))
+        return self._pictures(*self._latents(look, relative, settings, progress, begin))
 
     def samples(
         self, photo: Photo, relative: RelativePose, settings: SamplingSettings, source: OrbitPose | None = None
@@ -206,15 +206,18 @@ class NovelViews:
         relative: RelativePose,
         settings: SamplingSettings,
         progress: Progress | None,
+        begin: Begin | None,
     ) -> tuple[Tensor, list[Projected]]:
         """Latents of the views, (V, C, h, w), drawn in batches that fit; and what those see of the photo's volume."""
         model, own = self.model, self.model.settings
         scale = own.scale if settings.scale is None else settings.scale
-        sigmas = model.schedule.sampling_sigmas(settings.steps or own.steps, settings.spacing or own.spacing)
+        walk = settings.steps or own.steps, settings.spacing or own.spacing
+        sigmas = model.schedule.sampling_sigmas(*walk) if begin is None else begin.sigmas(model.schedule, *walk)
         joint = own.joint and settings.samples == 1 if settings.joint is None else settings.joint
         seeds = settings.seeds(len(relative))
         each = torch.arange(len(relative)).repeat_interleave(settings.samples)
         relative = relative[each]
+        known = None if begin is None else self._encoded(begin.pictures[each])
         batch = min(settings.batch or self._batches(scale != 1).views, len(seeds))
         starts = range(0, len(seeds), batch)
         total = (len(sigmas) - 1) * len(starts)
@@ -228,7 +231,8 @@ class NovelViews:
                 start = torch.zeros(len(condition), *model.latent_shape, device=self.device)
                 report = None if progress is None else _reporter(progress, index * (len(sigmas) - 1), total)
                 with joined_views(model, len(condition) if joint else 1):
-                    drawn.append(draw(model, pair, sigmas, start, seeds[part], settings, scale, report))
+                    begun = None if known is None else known[part]
+                    drawn.append(draw(model, pair, sigmas, start, seeds[part], settings, scale, report, begun))
         return torch.cat(drawn), projected
 
     def _pictures(self, latents: Tensor, projected: list[Projected]) -> Tensor:
@@ -243,6 +247,11 @@ class NovelViews:
             opacity = torch.cat([seen.opacity for seen in projected]).cpu()
             images = outlined(images, opacity, model.settings.outline)
         return images.clamp(0, 1)
+
+    def _encoded(self, pictures: Tensor) -> Tensor:
+        """Latents of pictures (V, 3, S, S) in [0, 1]."""
+        with self._at_work(self.model.autoencoder):
+            return self.model.autoencoder.encode(pictures.to(self.device, self.model.dtype)).float()
 
     def _decoded(self, latents: Tensor) -> Tensor:
         """Pictures (V, 3, S, S), about [0, 1], on the CPU, a few at a time: the decoder takes the most memory."""

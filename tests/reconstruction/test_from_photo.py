@@ -103,6 +103,24 @@ def test_too_few_views_are_refused():
         PhotoSettings(ring=2)
 
 
+def test_further_rounds_draw_the_views_again_from_renders_of_what_the_last_ones_gave():
+    class Redrawing(TruthTeller):
+        begun = None
+
+        def __call__(self, photo, relative, settings, source, progress=None, begin=None):
+            self.begun = begin
+            return super().__call__(photo, relative, settings, source, progress)
+
+    views, quick = Redrawing(), dataclasses.replace(QUICK, fit=FitSettings(grids=(24,), steps=(60,), rays=1024))
+    _, images, _ = from_photo(
+        views, photo_from(20.0), PhotoSettings(ring=6, crown=4, rounds=2, strength=0.3, reconstruction=quick)
+    )
+    assert views.begun.strength == 0.3 and views.begun.pictures.shape == (10, 3, SIZE, SIZE)
+    assert float((views.begun.pictures - images[1:]).abs().mean()) < 0.05  # the field explains its views
+    with pytest.raises(ValueError, match="rounds must be at least 1, got 0"):
+        PhotoSettings(rounds=0)
+
+
 def test_a_known_distance_goes_with_a_given_elevation_and_with_an_estimated_one():
     views = TruthTeller()
     for told in (-10.0, None):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from zero123.diffusion.sampling import SamplingSettings
+from zero123.diffusion.sampling import Begin, SamplingSettings
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import RADIUS, OrbitPose
 from zero123.geometry.paths import turntable
@@ -21,6 +21,7 @@ from zero123.reconstruction.elevation import found_source
 from zero123.reconstruction.fit import Show
 from zero123.reconstruction.from_views import Reconstruction, ReconstructionSettings, from_views
 from zero123.reconstruction.hull import HullSettings
+from zero123.reconstruction.preview import renders
 
 Progress = Callable[[str, int, int], None]
 
@@ -56,6 +57,9 @@ class PhotoSettings:
         radius: distance from which it was taken, world units, for a photo that keeps the place and size of its object
             (`scene.prepare_whole`); None for the usual one, or the reader's where the elevation is estimated too.
         seconds: all of it may take, roughly; None for as long as it needs.
+        rounds: how often views are drawn; from the second time on they begin from renders of what the last ones gave,
+            so that they agree with each other.
+        strength: how far up the noise levels they then begin, in (0, 1].
         sampling: how views are drawn.
         reconstruction: how they become a mesh.
     """
@@ -67,12 +71,16 @@ class PhotoSettings:
     elevation_deg: float | None = None
     radius: float | None = None
     seconds: float | None = None
+    rounds: int = 1
+    strength: float = 0.5
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     reconstruction: ReconstructionSettings = _SOFT_VIEWS
 
     def __post_init__(self) -> None:
         if self.ring < 3 or self.crown < 0:
             raise ValueError(f"ring must be at least 3 and crown at least 0, got {self.ring} and {self.crown}")
+        if self.rounds < 1:
+            raise ValueError(f"rounds must be at least 1, got {self.rounds}")
         if self.elevation_deg is not None:
             source_at(self.elevation_deg)
         if self.radius is not None:
@@ -129,11 +137,16 @@ def from_photo(
     settings, start, watch = settings or PhotoSettings(), time.monotonic(), watch or Watch()
     source = _source(views, photo, settings, progress)
     poses = ring_and_crown(settings)
-    pictures = views(photo, poses.relative_to(source), settings.sampling, source, _named(progress, "views"))
-    everything = OrbitPose.cat([source, poses])
-    images = torch.cat((photo.on_white[None], pictures))
-    watch.views(images)
-    camera = Camera.from_orbit(everything, hw=(images.shape[-2], images.shape[-1]))
+    everything, begin = OrbitPose.cat([source, poses]), None
+    for left in reversed(range(settings.rounds)):
+        asked = (photo, poses.relative_to(source), settings.sampling, source, _named(progress, "views"))
+        pictures = views(*asked) if begin is None else views(*asked, begin)
+        images = torch.cat((photo.on_white[None], pictures))
+        watch.views(images)
+        camera = Camera.from_orbit(everything, hw=(images.shape[-2], images.shape[-1]))
+        if left:
+            draft = from_views(images, camera, _quick(settings.reconstruction), None, photo.rgba[3], watch.field)
+            begin = Begin(renders(draft.field, camera)[1:], settings.strength)
     how = settings.reconstruction
     if settings.seconds is not None:
         how = within(how, settings.seconds - (time.monotonic() - start))
@@ -142,6 +155,12 @@ def from_photo(
         lambda fitting: from_views(images, camera, fitting, told, photo.rgba[3], watch.field), how, watch
     )
     return found, images, everything
+
+
+def _quick(settings: ReconstructionSettings) -> ReconstructionSettings:
+    """The first stage alone, without a mesh to keep."""
+    fit = replace(settings.fit, grids=settings.fit.grids[:1], steps=settings.fit.steps[:1])
+    return replace(settings, fit=fit, faces=1000, smoothing=0, texture=0)
 
 
 def _as_memory_allows(
