@@ -21,8 +21,9 @@ from ways import ROOT, describe, released_weights
 
 from zero123.diffusion.sampling import SamplingSettings
 from zero123.geometry.orbit import RelativePose
+from zero123.images.photo import Photo
 from zero123.machine import default_device, fast_dtype
-from zero123.pipeline import NovelViews, Photo
+from zero123.pipeline import NovelViews
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from zero123.diffusion.guidance import Guided, Pair
 from zero123.diffusion.sampling import SamplingSettings, draw
 from zero123.geometry.orbit import RelativePose
 from zero123.images.matting import Matte
+from zero123.images.photo import Photo
 from zero123.machine import fast_dtype
 from zero123.models.pretrained import load_model
-from zero123.pipeline import NovelViews, Photo
+from zero123.pipeline import NovelViews
 
 ROOT = Path(__file__).resolve().parent.parent
 MOVE = RelativePose.from_degrees([45.0], [30.0], [0.0])

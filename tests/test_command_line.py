@@ -18,7 +18,9 @@ from command import model_at
 from zero123 import __version__, cli
 from zero123.images import io
 from zero123.images.spread import spread_picture
+from zero123.reconstruction import fit as fit_room
 from zero123.reconstruction import from_photo as room
+from zero123.reconstruction import from_views as room_of_views
 from zero123.reconstruction import turntable
 from zero123.reconstruction.fit import FitSettings
 from zero123.reconstruction.from_views import ReconstructionSettings
@@ -190,11 +192,43 @@ def test_reconstruct_and_demo_write_what_they_say(zero123, ball, model, quick, v
     assert (ball.parent / "r" / mesh).read_bytes()[:4] == b"glTF"
 
 
+def test_what_a_stopped_fit_had_is_kept_and_said(zero123, ball, model, quick, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit_room, "SHOW_EVERY", 2)
+    monkeypatch.setattr(room_of_views, "surface_of", stopped)
+    code, out, err = zero123("reconstruct", ball, "--steps", 1, "--scale", 1, "--model", model, "-o", "r/m.glb")
+    assert (code, err) == (130, "error: stopped\n")
+    assert "what there is so far is kept in r: reconstruction-views.png, preview.png" in out
+    assert set(contents(ball.parent / "r")) == {"input.png", "mask.png", "reconstruction-views.png", "preview.png"}
+
+
+def test_an_empty_background_is_no_object(zero123, ball, model):
+    before = contents(ball.parent)
+    io.save("blank.png", torch.full((3, 48, 48), 0.7))
+    code, out, err = zero123("reconstruct", "blank.png", "--model", model)
+    assert (code, out) == (2, "")
+    assert "no object" in err and err.count("\n") == 1
+    assert contents(ball.parent) == sorted([*before, "blank.png"])
+
+
+def test_remarks_on_a_picture_are_said_before_the_work(zero123, ball, model, quick):
+    two = io.load("ball.png")
+    two[:, :15, :15] = torch.tensor([0.9, 0.2, 0.2, 1.0])[:, None, None]
+    two[3, 13:15, :15] = two[3, :15, 13:15] = 0
+    io.save("two.png", two)
+    code, out, err = zero123("reconstruct", "two.png", "--steps", 1, "--scale", 1, "--model", model, "--time", "30s")
+    assert code == 0, err
+    assert "note: 2 separate things are seen and made into one object; crop the picture to the one wanted" in out
+
+
 def test_the_poles_are_heights_a_picture_can_be_taken_from(zero123, ball, model, quick):
     rest = ("--steps", 1, "--scale", 1, "--model", model, "--photo-elevation-deg", 90, "-o", "r/m.ply")
     code, out, err = zero123("reconstruct", ball, *rest)
     assert code == 0, err
     assert "picture taken to be from 90° above the horizon" in out
+    assert "note: the picture is taken from straight above; all sides of the object are guessed" in out
 
 
 def test_what_else_is_wanted_of_a_mesh_lies_beside_it(zero123, ball, model, quick):
@@ -303,6 +337,8 @@ ARGUMENTS = {
     ("reconstruct", "--faces", "1"): "faces",
     ("reconstruct", "--format", "fbx"): "--format must be glb, obj, ply, stl, got fbx",
     ("reconstruct", "--format", "ply", "-o", "mesh.glb"): "another format than --format ply",
+    ("reconstruct", "--time", "soon"): "time must be at least 10s, as 30s, 2m or 1h, got 'soon'",
+    ("reconstruct", "--time", "30s", "--method", "sjc"): "--time is of --method views: sjc ends after --steps",
     ("reconstruct", "--turntable", "avi"): "--turntable must be mp4, gif, webp, got avi",
     ("paint",): "paint",
 }

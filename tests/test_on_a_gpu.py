@@ -8,8 +8,9 @@ from tiny_model import blobs, tiny_view_model
 from zero123.diffusion.sampling import SamplingSettings
 from zero123.geometry.orbit import RelativePose
 from zero123.images.matting import Matte
+from zero123.images.photo import Photo
 from zero123.models.pretrained import load_model
-from zero123.pipeline import NovelViews, Photo
+from zero123.pipeline import NovelViews
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 

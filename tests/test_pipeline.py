@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tiny_model import SIZE, blobs, tiny_view_model
-from zero123.diffusion.sampling import SamplingSettings
+from zero123.diffusion.sampling import Begin, SamplingSettings
 from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose, relative_moves
 from zero123.images import io
 from zero123.images.io import PictureError
@@ -82,6 +82,17 @@ def test_view_number_v_has_the_noise_of_seed_plus_v():
     apart = draw(same_noise=False, seed=5)
     for v in (0, 3):
         torch.testing.assert_close(draw(MOVES[v : v + 1], seed=5 + v), apart[v : v + 1], atol=1e-4, rtol=0)
+
+
+def test_views_that_begin_from_pictures_stay_nearer_to_them_the_less_they_are_noised():
+    first = draw()
+    target = blobs(len(MOVES))
+    away = []
+    for strength in (0.05, 0.5, 1.0):
+        again = views()(photo(), MOVES, SamplingSettings(steps=2), begin=Begin(target, strength))
+        away.append(float((again - target).abs().mean()))
+    assert away[0] < away[1] < away[2]
+    assert not torch.equal(first, views()(photo(), MOVES, SamplingSettings(steps=2), begin=Begin(target, 0.5)))
 
 
 def test_another_seed_gives_other_pictures():

@@ -89,3 +89,8 @@ def measured_speed(device: torch.device, dtype: torch.dtype, side: int = 768, se
         (one @ one)[0, 0].item()  # waits for the device
         best = min(best, time.perf_counter() - start)
     return 2 * side**3 / best
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is short; on processors PyTorch tells so in words alone."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -10,46 +10,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from zero123.diffusion.sampling import SamplingSettings
+from zero123.diffusion.sampling import Begin, SamplingSettings
 from zero123.geometry.orbit import OrbitPose, RelativePose
-from zero123.images.alpha import composite
-from zero123.images.forms import PictureLike, as_picture, png
+from zero123.images.forms import PictureLike, as_picture
 from zero123.images.framing import Framing, frame
-from zero123.images.matting import Matte, Method, foreground
+from zero123.images.matting import Method, foreground
+from zero123.images.photo import Photo
 from zero123.images.spread import Samples
 from zero123.machine import fast_dtype, free_memory, make_sure_it_compiles, usable_device
 from zero123.models.condition import Look
-from zero123.models.drawing import Drawing, Progress, joint, latents_of, pictures_of
+from zero123.models.drawing import Begun, Drawing, Progress, joint, latents_of, pictures_of
 from zero123.models.int8 import place_int8
 from zero123.models.running import Batches, batches, suit, weights_bytes
 from zero123.models.view_model import ViewModel
 from zero123.models.weights import place_tensor
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A picture made ready.
-
-    Attributes:
-        rgba: the object alone, framed as the model knows objects, (4, S, S), straight alpha.
-        matte: how the object was told from the background.
-        mask: the object's alpha in the picture as it came, (1, H, W).
-    """
-
-    rgba: Tensor
-    matte: Matte
-    mask: Tensor
-
-    @property
-    def on_white(self) -> Tensor:
-        """The framed object on white, (3, S, S)."""
-        return composite(self.rgba[None], torch.ones(3))[0]
-
-    def __repr__(self) -> str:
-        return f"<photo of {self.rgba.shape[-1]} pixels, object found by {self.matte.method}>"
-
-    def _repr_png_(self) -> bytes:
-        return png(self.rgba)
 
 
 @dataclass(frozen=True)
@@ -61,18 +35,22 @@ class Wanted:
         relative: camera moves from the photo's camera, (V,).
         source: pose of the photo's camera, (1,), where it is known; models that do not use it ignore it.
         seed: None for that of the settings.
+        begin: pictures of the views to begin from; None for noise alone.
     """
 
     photo: Photo
     relative: RelativePose
     source: OrbitPose | None = None
     seed: int | None = None
+    begin: Begin | None = None
 
     def __post_init__(self) -> None:
         if len(self.relative.shape) != 1 or not len(self.relative):
             raise ValueError(f"relative must be (V,) with V over 0, got shape {tuple(self.relative.shape)}")
         if self.source is not None:
             object.__setattr__(self, "source", _one(self.source))
+        if self.begin is not None and len(self.begin.pictures) != len(self.relative):
+            raise ValueError(f"{len(self.relative)} views cannot begin from {len(self.begin.pictures)} pictures")
 
     def sampling(self, settings: SamplingSettings) -> SamplingSettings:
         """The settings with this seed."""
@@ -195,6 +173,7 @@ class NovelViews:
         settings: SamplingSettings | None = None,
         source: OrbitPose | None = None,
         progress: Progress | None = None,
+        begin: Begin | None = None,
     ) -> Tensor:
         """Views of the object.
 
@@ -204,6 +183,7 @@ class NovelViews:
             settings: steps, guidance, seed; None for what suits the model.
             source: pose of the photo's camera, (1,), where it is known; models that do not use it ignore it.
             progress: told network evaluations done, and in all.
+            begin: pictures of the views to begin from; None for noise alone.
 
         Returns:
             Pictures on white, (V * samples, 3, S, S), in [0, 1], float32, on the CPU.
@@ -211,7 +191,7 @@ class NovelViews:
         Raises:
             ValueError: `relative` is not (V,) with V over 0, or `source` not (1,).
         """
-        return self.together([Wanted(photo, relative, source)], settings, progress)[0]
+        return self.together([Wanted(photo, relative, source, begin=begin)], settings, progress)[0]
 
     @torch.no_grad()
     def together(
@@ -219,7 +199,8 @@ class NovelViews:
     ) -> list[Tensor]:
         """Views of several photos, drawn in the same network calls; each as if it were drawn alone.
 
-        Joint views depend on each other, and are drawn photo by photo.
+        Joint views depend on each other, and are drawn photo by photo; so are views that begin from pictures, which
+        walk a part of the noise levels of their own.
 
         Args:
             wanted: what of which photo.
@@ -233,17 +214,17 @@ class NovelViews:
             ValueError: as for one photo.
         """
         settings, model = settings or SamplingSettings(), self.model
-        if len(wanted) > 1 and joint(model, settings):
+        if len(wanted) > 1 and (joint(model, settings) or any(one.begin for one in wanted)):
             return [self.together([one], settings, progress)[0] for one in wanted]
         counts = [len(one.relative) * settings.samples for one in wanted]
         with self._at_work(model.image_encoder, model.autoencoder):
-            look = self._look(wanted)
+            look, begin = self._look(wanted), self._begun(wanted[0].begin, settings)
         moves = [one.relative[torch.arange(len(one.relative)).repeat_interleave(settings.samples)] for one in wanted]
         seeds = [seed for one in wanted for seed in one.sampling(settings).seeds(len(one.relative))]
         owners = torch.arange(len(wanted)).repeat_interleave(torch.tensor(counts))
         scale = model.settings.scale if settings.scale is None else settings.scale
         with self._at_work(model.unet):
-            drawing = Drawing(look, owners.to(self.device), RelativePose.cat(moves), seeds)
+            drawing = Drawing(look, owners.to(self.device), RelativePose.cat(moves), seeds, begin)
             drawn = latents_of(model, drawing, settings, self._batches(scale != 1).views, progress)
         with self._at_work(model.autoencoder):
             pictures = pictures_of(model, *drawn, self._batches(guided=True))
@@ -262,6 +243,16 @@ class NovelViews:
             return self.model.look(pixels)
         told = [one.source or self.model.place(pixels[k : k + 1]) for k, one in enumerate(wanted)]
         return self.model.look(pixels, OrbitPose.cat([pose.to(self.device, torch.float32) for pose in told]))
+
+    def _begun(self, begin: Begin | None, settings: SamplingSettings) -> Begun | None:
+        """What the samples of all views begin from."""
+        if begin is None:
+            return None
+        own, model = self.model.settings, self.model
+        sigmas = begin.sigmas(model.schedule, settings.steps or own.steps, settings.spacing or own.spacing)
+        parts = begin.pictures.to(self.device, model.dtype).split(self._batches(guided=True).pictures)
+        latents = torch.cat([model.autoencoder.encode(part).float() for part in parts])
+        return Begun(latents.repeat_interleave(settings.samples, 0), sigmas)
 
     def _batches(self, guided: bool) -> Batches:
         """How many views go into one call."""

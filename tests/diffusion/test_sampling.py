@@ -6,7 +6,7 @@ import torch
 from closed_form import Gaussian
 from zero123.diffusion.guidance import Pair
 from zero123.diffusion.samplers import ancestral, dpmpp_2m, euler, exploding, noise_like, preserving
-from zero123.diffusion.sampling import SamplingSettings, draw
+from zero123.diffusion.sampling import Begin, SamplingSettings, draw
 
 DATA = Gaussian.example(1, 2, 2)
 SIGMAS = DATA.schedule.sampling_sigmas(6)
@@ -42,6 +42,26 @@ def test_equal_seeds_give_equal_pictures_wherever_they_stand():
 
 def test_the_values_of_the_start_do_not_matter():
     assert torch.equal(drawn(start=START + 7), drawn())
+
+
+def test_a_drawing_that_begins_from_something_keeps_as_much_of_it_as_its_level_leaves():
+    """The probability flow of Gaussian data scales offsets by sqrt(C / (C + sigma^2)); equal noise cancels."""
+    values, axes = torch.linalg.eigh(DATA.covariance)
+    offset, kept = torch.ones_like(START[:1]), []
+    for strength in (0.3, 0.8):
+        sigmas = Begin(START, strength).sigmas(DATA.schedule, 60, "trailing")
+        assert len(sigmas) == 61 and sigmas[-1] == 0
+        some, other = (
+            draw(DATA, PAIR, sigmas, START, SEEDS, SamplingSettings(), 1.0, None, DATA.mean + away)
+            for away in (START + offset, START)
+        )
+        shrink = axes @ torch.diag((values / (values + sigmas[0] ** 2)).sqrt()) @ axes.T
+        expected = (shrink @ offset.flatten()).reshape(1, 1, 2, 2).expand_as(START)
+        torch.testing.assert_close(some - other, expected, atol=0.02, rtol=0)
+        kept.append(float((some - other).abs().mean()))
+    assert kept[0] > 2 * kept[1]
+    with pytest.raises(ValueError, match="strength must be over 0 and at most 1, got 0"):
+        Begin(START, 0.0)
 
 
 def test_guidance_acts_within_its_interval_only():

@@ -253,6 +253,6 @@ def _scores(name, values, angles):
 
 def _photo(views, case):
     from zero123.images.matting import Matte
-    from zero123.pipeline import Photo
+    from zero123.images.photo import Photo
 
     return Photo(case.photo, Matte("alpha", 0.5, cropped=False), case.photo[3:])

@@ -90,7 +90,7 @@ def test_views_may_be_drawn_jointly_and_the_model_may_ask_for_it(model):
     from dataclasses import replace
 
     from zero123.images.matting import Matte
-    from zero123.pipeline import Photo
+    from zero123.images.photo import Photo
 
     pixels = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(2))
     rgba = torch.cat((pixels, torch.ones(1, 32, 32)))

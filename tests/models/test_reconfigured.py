@@ -69,7 +69,8 @@ def test_a_model_whose_schedule_ends_in_noise_draws_pictures(prediction, schedul
     from zero123.diffusion.sampling import SamplingSettings
     from zero123.geometry.orbit import RelativePose
     from zero123.images.matting import Matte
-    from zero123.pipeline import NovelViews, Photo
+    from zero123.images.photo import Photo
+    from zero123.pipeline import NovelViews
 
     plain = tiny_view_model()
     model = reconfigured(plain, replace(plain.settings, prediction=prediction, schedule=schedule))

@@ -10,7 +10,7 @@ import torch
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.images.matting import Matte
-from zero123.pipeline import Photo
+from zero123.images.photo import Photo
 from zero123.reconstruction.elevation import (
     Elevation,
     by_views,

@@ -1,5 +1,6 @@
 """From one photo to a mesh: which cameras are asked for, and that the true views give the true object."""
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -11,9 +12,10 @@ from zero123.diffusion.sampling import SamplingSettings
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import OrbitPose
 from zero123.images.matting import Matte
-from zero123.pipeline import Photo
+from zero123.images.photo import Photo
+from zero123.reconstruction import from_photo as room
 from zero123.reconstruction.fit import FitSettings
-from zero123.reconstruction.from_photo import PhotoSettings, from_photo, ring_and_crown, source_at
+from zero123.reconstruction.from_photo import PhotoSettings, Watch, from_photo, ring_and_crown, source_at
 from zero123.reconstruction.from_views import ReconstructionSettings
 from zero123.reconstruction.hull import HullSettings
 
@@ -101,6 +103,24 @@ def test_too_few_views_are_refused():
         PhotoSettings(ring=2)
 
 
+def test_further_rounds_draw_the_views_again_from_renders_of_what_the_last_ones_gave():
+    class Redrawing(TruthTeller):
+        begun = None
+
+        def __call__(self, photo, relative, settings, source, progress=None, begin=None):
+            self.begun = begin
+            return super().__call__(photo, relative, settings, source, progress)
+
+    views, quick = Redrawing(), dataclasses.replace(QUICK, fit=FitSettings(grids=(24,), steps=(60,), rays=1024))
+    _, images, _ = from_photo(
+        views, photo_from(20.0), PhotoSettings(ring=6, crown=4, rounds=2, strength=0.3, reconstruction=quick)
+    )
+    assert views.begun.strength == 0.3 and views.begun.pictures.shape == (10, 3, SIZE, SIZE)
+    assert float((views.begun.pictures - images[1:]).abs().mean()) < 0.05  # the field explains its views
+    with pytest.raises(ValueError, match="rounds must be at least 1, got 0"):
+        PhotoSettings(rounds=0)
+
+
 def test_a_known_distance_goes_with_a_given_elevation_and_with_an_estimated_one():
     views = TruthTeller()
     for told in (-10.0, None):
@@ -110,3 +130,56 @@ def test_a_known_distance_goes_with_a_given_elevation_and_with_an_estimated_one(
         assert poses.radius.tolist() == pytest.approx([1.6] + [1.85] * 6)
     with pytest.raises(ValueError, match=r"distance must be from 1 to 10 of the object's longest side, got 0\.5"):
         PhotoSettings(radius=0.5)
+
+
+class Short:
+    """In the place of `from_views`: needs more memory than there is, until it is asked for little."""
+
+    def __init__(self, error, grid):
+        self.error, self.grid, self.asked = error, grid, []
+
+    def __call__(self, images, camera, settings, *others):
+        self.asked.append(settings)
+        if max(settings.fit.grids) > self.grid:
+            raise self.error
+        return "made"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 GB")],
+    ids=["python", "gpu", "processor"],
+)
+def test_short_memory_makes_a_coarser_object_and_says_so(monkeypatch, error):
+    short, told = Short(error, 50), []
+    monkeypatch.setattr(room, "from_views", short)
+    found, _, _ = from_photo(TruthTeller(), photo_from(20.0), watch=Watch(smaller=told.append))
+    assert found == "made"
+    assert [max(one.fit.grids) for one in short.asked] == [96, 64, 42]
+    assert [max(one.fit.grids) for one in told] == [64, 42]
+
+
+def test_memory_too_short_for_anything_and_other_errors_are_told(monkeypatch):
+    monkeypatch.setattr(room, "from_views", Short(MemoryError(), 1))
+    with pytest.raises(MemoryError):
+        from_photo(TruthTeller(), photo_from(20.0))
+    monkeypatch.setattr(room, "from_views", Short(RuntimeError("a shape"), 1))
+    with pytest.raises(RuntimeError, match="a shape"):
+        from_photo(TruthTeller(), photo_from(20.0))
+
+
+def test_views_are_shown_once_drawn_and_the_field_while_it_is_fitted():
+    seen = []
+    quick = dataclasses.replace(QUICK, fit=FitSettings(grids=(16,), steps=(40,), rays=128))
+    watch = Watch(lambda images: seen.append(images.shape), lambda field: seen.append(field.grid))
+    from_photo(TruthTeller(), photo_from(20.0), PhotoSettings(ring=4, crown=0, reconstruction=quick), watch=watch)
+    assert seen == [(5, 3, SIZE, SIZE), (16, 16, 16)]
+
+
+def test_views_that_show_nothing_are_told_in_one_line():
+    class Blank(TruthTeller):
+        def __call__(self, photo, relative, *rest):
+            return torch.ones(len(relative), 3, SIZE, SIZE)
+
+    with pytest.raises(ValueError, match="outlines that share no volume"):
+        from_photo(Blank(), photo_from(20.0), PhotoSettings(reconstruction=QUICK))

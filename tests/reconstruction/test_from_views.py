@@ -8,12 +8,13 @@ import pytest
 import torch
 import trimesh
 
+from zero123.fields.voxels import VoxelField
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import OrbitPose
 from zero123.meshes.raster import draw_picture
 from zero123.meshes.surface import is_watertight, volume
 from zero123.reconstruction.fit import FitSettings
-from zero123.reconstruction.from_views import ReconstructionSettings, from_views
+from zero123.reconstruction.from_views import ReconstructionSettings, from_views, surface_of
 from zero123.reconstruction.hull import HullSettings
 
 QUICK = ReconstructionSettings(
@@ -74,6 +75,19 @@ def test_a_view_that_is_wrong_and_views_out_of_place_do_little_harm():
     others = torch.tensor([k for k in range(len(images)) if k not in (4, 7)])
     assert max(found.weights[4], found.weights[7]) < 0.2
     assert found.weights[others].median() > 0.7
+
+
+def test_a_field_that_is_nowhere_dense_enough_gives_its_densest_part_and_an_empty_one_a_clear_line():
+    field = VoxelField((12, 12, 12), 3, ((-0.5,) * 3, (0.5,) * 3))
+    everywhere = torch.ones(12, 12, 12, dtype=torch.bool)
+    with torch.no_grad():
+        field.density.fill_(-1.0)
+        field.density[0, 0, 3:9, 3:9, 3:9] = 0.1
+        mesh = surface_of(field, everywhere, QUICK)
+        assert is_watertight(mesh) and 0.03 < volume(mesh) < 0.2
+        field.density.fill_(-1.0)
+        with pytest.raises(ValueError, match="the views agree on no solid object: try another --seed"):
+            surface_of(field, everywhere, QUICK)
 
 
 def test_the_same_seed_gives_the_same_mesh_and_alpha_is_used():

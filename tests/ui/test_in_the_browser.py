@@ -17,13 +17,13 @@ import trimesh
 pytest.importorskip("gradio", reason="the page needs the extra ui")
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright")
 
-import httpx
-from gradio_client import Client, handle_file
-from gradio_client.exceptions import AppError
+import httpx  # noqa: E402
+from gradio_client import Client, handle_file  # noqa: E402
+from gradio_client.exceptions import AppError  # noqa: E402
 
-from zero123.ui.controls import examples
-from zero123.ui.desk import Limits
-from zero123.ui.serving import serve
+from zero123.ui.controls import examples  # noqa: E402
+from zero123.ui.desk import Limits  # noqa: E402
+from zero123.ui.serving import serve  # noqa: E402
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
 SHOTS = Path(__file__).parents[2] / "out" / "page-tests"
@@ -66,7 +66,9 @@ class Tab:
     """A tab, and what it asked for."""
 
     def __init__(self, browser, address, **options):
-        self.page = browser.new_page(**{"viewport": {"width": 1360, "height": 900}, "accept_downloads": True, **options})
+        self.page = browser.new_page(
+            **{"viewport": {"width": 1360, "height": 900}, "accept_downloads": True, **options}
+        )
         self.page.set_default_timeout(LONG)
         self.asked, self.faults = [], []
         self.page.on("request", lambda request: self.asked.append(request.url))
@@ -142,7 +144,9 @@ def test_the_camera_is_dragged_in_the_plot_and_moved_by_keys(tab):
     azimuth = tab.value("Azimuth")
     assert 5 < azimuth < 120
     tab.page.keyboard.press("ArrowRight")
-    tab.page.wait_for_function(f"document.querySelector('#plot .camera-words').textContent.includes('{azimuth + 5:g}°')")
+    tab.page.wait_for_function(
+        f"document.querySelector('#plot .camera-words').textContent.includes('{azimuth + 5:g}°')"
+    )
     tab.page.keyboard.press("Home")
     tab.page.wait_for_function("document.querySelector('#plot .camera-words').textContent.startsWith('where')")
 
@@ -209,7 +213,9 @@ def test_a_link_opens_the_same_settings_and_holds_no_picture(served, browser, ta
     assert "azimuth=30" in link
     assert len(link) < 250
     other = Tab(browser, link.replace("azimuth=30", "azimuth=-75").replace("seed=0", "seed=999999999999"))
-    other.page.wait_for_function("document.querySelector('#plot .camera-words').textContent.includes('75° to the left')")
+    other.page.wait_for_function(
+        "document.querySelector('#plot .camera-words').textContent.includes('75° to the left')"
+    )
     assert "seed must be" in other.page.locator(".toast-body").first.inner_text()
     assert other.page.locator("#result img").count() == 0
     other.page.close()

@@ -10,7 +10,7 @@ import exact_scene
 
 from zero123.geometry.camera import Camera
 from zero123.images.matting import Matte
-from zero123.pipeline import Photo
+from zero123.images.photo import Photo
 from zero123.reconstruction.fit import FitSettings
 from zero123.reconstruction.from_photo import source_at
 from zero123.reconstruction.from_views import ReconstructionSettings

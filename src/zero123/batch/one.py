@@ -23,10 +23,11 @@ from zero123.batch.settings import BatchSettings, ModelChoice, as_json
 from zero123.files import replace_folder
 from zero123.geometry.orbit import OrbitPose
 from zero123.images import io
+from zero123.images.photo import Photo
 from zero123.images.sheets import contact_sheet, save_video
 from zero123.jobs import Halt, staging
 from zero123.meshes.export import export_mesh
-from zero123.pipeline import NovelViews, Photo
+from zero123.pipeline import NovelViews
 from zero123.reconstruction.from_photo import PhotoSettings, Progress, from_photo, source_at
 
 NOBODY_CAN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

@@ -15,7 +15,7 @@ from zero123.cli.options import RunOptions, SamplingOptions, grouped
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zero123.pipeline import Photo
+    from zero123.images.photo import Photo
     from zero123.reconstruction.elevation import Elevation
     from zero123.reconstruction.view_sweep import Sweep
 

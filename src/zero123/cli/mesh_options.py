@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,12 +16,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from zero123.geometry.orbit import OrbitPose
+    from zero123.images.photo import Photo
     from zero123.meshes.mesh import Mesh
-    from zero123.pipeline import Photo
+    from zero123.reconstruction.from_photo import Watch
     from zero123.reconstruction.from_views import Reconstruction, ReconstructionSettings
 
 _KINDS = ("glb", "obj", "ply", "stl")
 _MOVING = ("mp4", "gif", "webp")
+VIEWS, PREVIEW = "reconstruction-views.png", "preview.png"
+"""Beside the mesh: the views it is made of, and what there is of it while it is made."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,33 @@ class MeshOptions:
             if wanted:
                 raise ValueError(f"--{name} is of --method views: {method} draws no views and colours vertices")
 
+    def watch(self, file: Path, photo: Photo) -> Watch:
+        """Writes the views and the growing field beside `file` as soon as there are any."""
+        from zero123.images import io
+        from zero123.images.sheets import contact_sheet
+        from zero123.reconstruction.from_photo import Watch
+        from zero123.reconstruction.preview import field_preview
+
+        def smaller(settings: ReconstructionSettings) -> None:
+            say(f"note: memory is short; trying again with {settings.fit.grids[-1]} voxels a side")
+
+        return Watch(
+            lambda images: io.save(file.parent / VIEWS, contact_sheet(images, 7)),
+            lambda field: io.save(file.parent / PREVIEW, field_preview(field, photo.on_white)),
+            smaller,
+        )
+
+    @contextmanager
+    def what_is_left(self, file: Path) -> Iterator[None]:
+        """Says what a stopped run leaves behind, and takes the preview away once there is something better."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if kept := [name for name in (VIEWS, PREVIEW) if (file.parent / name).is_file()]:
+                say(f"what there is so far is kept in {file.parent}: {', '.join(kept)}")
+            raise
+        (file.parent / PREVIEW).unlink(missing_ok=True)
+
     def write(self, file: Path, mesh: Mesh) -> Path:
         """The mesh, its turntable and what else of it is wanted; says what else, and returns the turntable."""
         import torch
@@ -100,12 +132,9 @@ class MeshOptions:
     ) -> Path:
         """The same, and the views it was made of."""
         from zero123.geometry.camera import Camera
-        from zero123.images import io
-        from zero123.images.sheets import contact_sheet
         from zero123.reconstruction.results import export_dataset
 
         turning = self.write(file, found.mesh)
-        io.save(file.parent / "reconstruction-views.png", contact_sheet(images, 7))
         if self.export_dataset is not None:
             camera = Camera.from_orbit(poses, hw=(images.shape[-2], images.shape[-1]))
             export_dataset(self.export_dataset, found, images, camera, photo.rgba, halo)

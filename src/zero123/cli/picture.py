@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from zero123.diffusion.sampling import SamplingSettings
     from zero123.geometry.orbit import OrbitPose, RelativePose
-    from zero123.pipeline import NovelViews, Photo
+    from zero123.images.photo import Photo
+    from zero123.pipeline import NovelViews
 
 Picture = Annotated[Path, typer.Argument(help="PNG, JPEG or WebP of one object.", show_default=False)]
 Out = Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the results. [default: out/PICTURE]")]
@@ -108,14 +109,14 @@ def reconstruct(
     about: MeshPhotoOptions,
 ) -> None:
     """Make a textured 3D mesh: views all around, then a field fitted to them; or a field made by the model's score."""
-    file, settings = mesh.file(out, picture), how.settings(sampling, run)
+    file, settings, seconds = mesh.file(out, picture), how.settings(sampling, run), how.seconds
     if settings is not None:
         mesh.refuse_views(how.method)
     if settings is not None and about.distance is not None:
         raise ValueError(f"--distance is of --method views; of {how.method} it is --set input_radius")
     work = _start(picture, file.parent, run, sampling, about, how.frame, about.distance)
     if settings is None:
-        turning = work.reconstruct(file, mesh)
+        turning = work.reconstruct(file, mesh, seconds)
     else:
         turning = by_score(Start(work.views, work.photo, work.source), settings, file, mesh)
     say(f"{file}, turning in {turning}")
@@ -180,22 +181,30 @@ class _Work:
             labels += ["picture", *(f"{index:03d}-{sample}" for sample in range(shown)), "spread"]
         io.save(self.folder / "sheet.png", contact_sheet(torch.cat(rows), shown + 2, labels))
 
-    def reconstruct(self, file: Path, mesh: MeshOptions) -> Path:
-        """Mesh, turntable, the views behind them and what else is wanted, written beside `file`; the turntable."""
+    def reconstruct(self, file: Path, mesh: MeshOptions, seconds: float | None = None) -> Path:
+        """Mesh, turntable, the views behind them and what else is wanted, written beside `file`; the turntable.
+
+        What there is so far is written at once and kept if the run is stopped.
+        """
         from dataclasses import replace
 
+        from zero123.images.remarks import remark_on_height
         from zero123.reconstruction.from_photo import PhotoSettings, from_photo
 
-        settings = PhotoSettings(sampling=self.sampling, radius=self.distance)
+        settings = PhotoSettings(sampling=self.sampling, radius=self.distance, seconds=seconds)
         settings = replace(settings, reconstruction=mesh.settings(settings.reconstruction))
         if self.source is not None:
             degrees, radius = float(self.source.elevation[0].rad2deg()), float(self.source.radius[0])
             settings = replace(settings, elevation_deg=degrees, radius=radius)
         unread = self.source is None and self.views.model.place_reader is None
         stages = ("drawing views all around", "fitting the object")
-        with bar(*(("finding the elevation",) if unread else ()), *stages) as update:
-            found, images, poses = from_photo(self.views, self.photo, settings, update.named)
-        say(f"picture taken to be from {float(poses.elevation[0].rad2deg()):.0f}° above the horizon")
+        watch = mesh.watch(file, self.photo)
+        with mesh.what_is_left(file), bar(*(("finding the elevation",) if unread else ()), *stages) as update:
+            found, images, poses = from_photo(self.views, self.photo, settings, update.named, watch)
+        degrees = float(poses.elevation[0].rad2deg())
+        say(f"picture taken to be from {degrees:.0f}° above the horizon")
+        if remark := remark_on_height(degrees):
+            say(f"note: {remark}")
         return mesh.write_with_views(file, found, images, poses, self.photo, settings.reconstruction.hull.halo)
 
 
@@ -215,6 +224,7 @@ def _start(
     """
     from zero123.files import writable_folder
     from zero123.images import io
+    from zero123.images.remarks import remarks
     from zero123.reconstruction.scene import prepare_whole, scene_folder, scene_photo
 
     scene = None if frame is None else scene_folder(picture)
@@ -232,6 +242,6 @@ def _start(
     matte, model = photo.matte, views.model.settings
     say(f"model {model.name}; licence: {model.licence}")
     say(f"object found by {matte.method}, {matte.coverage:.0%} of the picture; see {folder}/mask.png")
-    if matte.cropped:
-        say("note: the object touches the picture's edge; what lies beyond it will be guessed badly")
+    for remark in remarks(photo.rgba, matte.cropped):
+        say(f"note: {remark}")
     return _Work(folder, views, photo, settings, source, distance)

@@ -15,7 +15,8 @@ from zero123.cli.options import RunOptions, SamplingOptions
 
 if TYPE_CHECKING:
     from zero123.geometry.orbit import OrbitPose
-    from zero123.pipeline import NovelViews, Photo
+    from zero123.images.photo import Photo
+    from zero123.pipeline import NovelViews
     from zero123.presets import ScoreSettings
     from zero123.reconstruction.score_run import Growing
 
@@ -39,7 +40,22 @@ class MethodOptions:
             "--set", help="NAME=VALUE of any setting of sjc or sds, such as near_weight=0; a wrong NAME lists them."
         ),
     ] = None
+    time: Annotated[
+        str | None,
+        typer.Option(help="Of views: all it may take, as 30s, 2m, 10m. [default: as it needs]", show_default=False),
+    ] = None
     frame: Annotated[int, typer.Option(min=0, help="Frame of a scene's transforms_train.json.")] = 0
+
+    @property
+    def seconds(self) -> float | None:
+        """All that views may take; None for no limit.
+
+        Raises:
+            ValueError: that is no time, or too short; in one line.
+        """
+        from zero123.reconstruction.budget import seconds_in
+
+        return None if self.time is None else seconds_in(self.time)
 
     def settings(self, sampling: SamplingOptions, run: RunOptions) -> ScoreSettings | None:
         """The preset with what the person changed: steps, scale and seed first, then `--set`; None for views.
@@ -53,6 +69,8 @@ class MethodOptions:
             if self.preset is not None or self.change:
                 raise ValueError("--preset and --set are of --method sjc and sds")
             return None
+        if self.time is not None:
+            raise ValueError(f"--time is of --method views: {self.method} ends after --steps")
         for name in ("guidance_interval", "solver", "spacing", "joint"):
             if getattr(sampling, name) != next(f.default for f in fields(sampling) if f.name == name):
                 raise ValueError(f"--{name.replace('_', '-')} is of --method views: {self.method} draws no views")

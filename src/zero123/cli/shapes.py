@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from zero123.evaluation.shapes.judging import ShapeJudging
     from zero123.evaluation.shapes.makers import Grow
     from zero123.geometry.orbit import OrbitPose
-    from zero123.pipeline import NovelViews, Photo
+    from zero123.images.photo import Photo
+    from zero123.pipeline import NovelViews
     from zero123.presets import ScoreSettings
     from zero123.reconstruction.score_run import Growing
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -12,7 +13,7 @@ from torch import Tensor
 from zero123.diffusion.denoiser import Denoiser
 from zero123.diffusion.guidance import Guided, Pair
 from zero123.diffusion.samplers import ancestral, dpmpp_2m, euler, exploding, noise_like, preserving
-from zero123.diffusion.schedule import Spacing
+from zero123.diffusion.schedule import NoiseSchedule, Spacing
 
 Solver = Literal["dpmpp_2m", "euler", "ancestral"]
 
@@ -78,6 +79,30 @@ class SamplingSettings:
         return [self.seed + view * step + sample for view in range(views) for sample in range(self.samples)]
 
 
+@dataclass(frozen=True)
+class Begin:
+    """Pictures that views are drawn anew from, instead of from noise alone.
+
+    Noised part of the way and denoised again, they keep their bulk and get the model's detail: SDEdit (Meng et al.,
+    2021, arXiv:2108.01073).
+
+    Attributes:
+        pictures: one for each view, on white, (V, 3, S, S), in [0, 1].
+        strength: share of the noise levels that are walked, in (0, 1]; 1 forgets nearly everything.
+    """
+
+    pictures: Tensor
+    strength: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.strength <= 1:
+            raise ValueError(f"strength must be over 0 and at most 1, got {self.strength}")
+
+    def sigmas(self, schedule: NoiseSchedule, steps: int, spacing: Spacing) -> Tensor:
+        """The last noise levels of a longer walk: `steps` of them, that begin `strength` of the way up."""
+        return schedule.sampling_sigmas(math.ceil(steps / self.strength), spacing)[-steps - 1 :]
+
+
 def draw(
     denoiser: Denoiser,
     pair: Pair,
@@ -87,6 +112,7 @@ def draw(
     settings: SamplingSettings,
     scale: float,
     callback: Callable[[int, Tensor], None] | None = None,
+    begin: Tensor | None = None,
 ) -> Tensor:
     """Latents drawn from noise, (B, C, h, w).
 
@@ -99,9 +125,11 @@ def draw(
         settings: solver and guidance interval.
         scale: guidance.
         callback: as for the samplers.
+        begin: clean latents to noise to the first level and walk down from, (B, C, h, w); None for noise alone.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    x = exploding(noise_like(start, generators), sigmas[0])
+    noise = noise_like(start, generators)
+    x = exploding(noise, sigmas[0]) if begin is None else begin.to(noise) + sigmas[0].to(noise) * noise
     guided = Guided(denoiser, scale, settings.guidance_interval)
     if settings.solver == "ancestral":
         x = ancestral(guided, x, sigmas, pair, noise=generators, callback=callback)

@@ -16,7 +16,8 @@ from zero123.evaluation.cases import Case
 from zero123.images import io
 from zero123.images.alpha import composite
 from zero123.images.matting import Matte
-from zero123.pipeline import NovelViews, Photo
+from zero123.images.photo import Photo
+from zero123.pipeline import NovelViews
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,19 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
+class Begun:
+    """What N pictures begin from, where that is not noise alone.
+
+    Attributes:
+        latents: clean ones, (N, C, h, w).
+        sigmas: falling noise levels that are walked, (n + 1,).
+    """
+
+    latents: Tensor
+    sigmas: Tensor
+
+
+@dataclass(frozen=True)
 class Drawing:
     """N pictures to be drawn.
 
@@ -29,12 +42,14 @@ class Drawing:
         photo: which of them each picture is of, (N,), whole numbers.
         relative: moves from the photos' cameras, (N,).
         seeds: of each picture's noise, N.
+        begin: what they begin from; None for noise alone.
     """
 
     look: Look
     photo: Tensor
     relative: RelativePose
     seeds: list[int]
+    begin: Begun | None = None
 
 
 def latents_of(
@@ -51,7 +66,11 @@ def latents_of(
     """
     own = model.settings
     scale = own.scale if settings.scale is None else settings.scale
-    sigmas = model.schedule.sampling_sigmas(settings.steps or own.steps, settings.spacing or own.spacing)
+    begin = None if wanted.begin is None else wanted.begin.latents
+    if wanted.begin is None:
+        sigmas = model.schedule.sampling_sigmas(settings.steps or own.steps, settings.spacing or own.spacing)
+    else:
+        sigmas = wanted.begin.sigmas
     batch = min(settings.batch or batch, len(wanted.seeds))
     starts = range(0, len(wanted.seeds), batch)
     total = (len(sigmas) - 1) * len(starts)
@@ -65,7 +84,8 @@ def latents_of(
         start = torch.zeros(len(condition), *model.latent_shape, device=model.device)
         report = None if progress is None else _reporter(progress, index * (len(sigmas) - 1), total)
         with joined_views(model, len(condition) if joint(model, settings) else 1):
-            drawn.append(draw(model, pair, sigmas, start, wanted.seeds[part], settings, scale, report))
+            known = None if begin is None else begin[part]
+            drawn.append(draw(model, pair, sigmas, start, wanted.seeds[part], settings, scale, report, known))
     return torch.cat(drawn), projected
 
 

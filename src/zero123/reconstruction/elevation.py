@@ -14,7 +14,8 @@ from torch.nn import functional
 from zero123.diffusion.sampling import SamplingSettings
 from zero123.geometry.orbit import RADIUS, OrbitPose
 from zero123.images.alpha import composite, premultiply, straighten
-from zero123.pipeline import NovelViews, Photo
+from zero123.images.photo import Photo
+from zero123.pipeline import NovelViews
 from zero123.reconstruction.view_sweep import Sweep, SweepSettings, nearby_moves, seen_again, shrunk, sweep
 
 Way = Literal["auto", "reader", "views"]

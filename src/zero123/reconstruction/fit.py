@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,8 +14,10 @@ from zero123.fields.rendering import March, occupied_span, render
 from zero123.fields.voxels import VoxelField
 from zero123.geometry.camera import Camera
 from zero123.reconstruction.hull import Hull, trust
+from zero123.reconstruction.timetable import Timetable
 
 Progress = Callable[[int, int], None]
+Show = Callable[[VoxelField], None]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class FitSettings:
         entropy_weight: of rays that are neither blocked nor free; grows from 0 over all steps.
         input_weight: how many times more the first view, the input, counts than a generated one.
         seconds: stop early after this time; None for no limit. With a limit, slow machines may give another result.
+        window: steps over which errors are averaged to see whether they still fall, and a stage ends early if they do
+            not; 0 for never.
         seed: of the choice of rays and offsets.
     """
 
@@ -47,6 +50,7 @@ class FitSettings:
     entropy_weight: float = 0.01
     input_weight: float = 4.0
     seconds: float | None = None
+    window: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -149,12 +153,21 @@ def field_from_hull(hull: Hull, agreement: float, grid: int, colour: Tensor) -> 
 DENSITY_UNIT = 2.0
 """Optical thickness of one voxel whose raw density is 1."""
 
+SHOW_EVERY = 60
+"""Steps between two looks for whoever watches."""
+
 SMOOTH_EVERY = 4
 """Steps between looks at the smoothness of the whole grid, which is dear; each then counts as many times."""
 
 
 def fit(
-    rays: Rays, hull: Hull, occupied: Tensor, agreement: float, settings: FitSettings, progress: Progress | None = None
+    rays: Rays,
+    hull: Hull,
+    occupied: Tensor,
+    agreement: float,
+    settings: FitSettings,
+    progress: Progress | None = None,
+    show: Show | None = None,
 ) -> tuple[VoxelField, Tensor]:
     """Fit a field to rays, coarse to fine.
 
@@ -165,43 +178,68 @@ def fit(
         agreement: share of the votes at which the start has its surface.
         settings: see there.
         progress: called with (steps done, steps in all).
+        show: called with the field now and then.
 
     Returns:
         The field and the trust in each view, (V,).
     """
     generator = torch.Generator().manual_seed(settings.seed)
-    started, done, total = time.monotonic(), 0, sum(settings.steps)
     weights = hull.weights.clone()
     seen = rays.colour[rays.alpha > 0.9]
     start = seen.median(dim=0).values if len(seen) else hull.votes.new_full((3,), 0.5)
     field = field_from_hull(hull, agreement, settings.grids[0], start)
-    for grid, steps in zip(settings.grids, settings.steps, strict=True):
-        if done:
+    for stage, grid in enumerate(settings.grids):
+        if stage:
             occupied = near_surface(field, rays, occupied)
             rays = narrowed(rays, occupied, hull)
             field = field.resized((grid,) * 3)
-        optimizer = torch.optim.Adam(
-            (field.density, field.colour), lr=settings.learning_rate, betas=(0.9, 0.95), fused=True
-        )
-        error = hull.votes.new_zeros(2, len(weights))
-        for step in range(steps):
-            late = settings.seconds is not None and time.monotonic() - started > settings.seconds
-            if late:
-                break
-            optimizer.param_groups[0]["lr"] = settings.learning_rate * 0.1 ** (step / steps)
-            batch = rays[torch.randint(len(rays.view), (settings.rays,), generator=generator).to(rays.view.device)]
-            loss, per_ray = _loss(field, batch, weights, occupied, settings, done, generator)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            error[0].index_add_(0, batch.view, per_ray)
-            error[1].index_add_(0, batch.view, torch.ones_like(per_ray))
-            done += 1
-            if progress:
-                progress(done, total)
+        error = _stage(stage, field, rays, weights, occupied, settings, generator, progress, show)
         if bool((error[1] > 0).all()):
             weights = hull.weights * trust(error[0] / error[1])
     return field, weights
+
+
+def _stage(
+    stage: int,
+    field: VoxelField,
+    rays: Rays,
+    weights: Tensor,
+    occupied: Tensor,
+    settings: FitSettings,
+    generator: torch.Generator,
+    progress: Progress | None,
+    show: Show | None,
+) -> Tensor:
+    """Fit at one resolution; the sum of each view's errors and how many rays it is of, (2, V)."""
+    optimizer = torch.optim.Adam(
+        (field.density, field.colour), lr=settings.learning_rate, betas=(0.9, 0.95), fused=True
+    )
+    error, before, total = weights.new_zeros(2, len(weights)), sum(settings.steps[:stage]), sum(settings.steps)
+    seconds = None if settings.seconds is None else settings.seconds * _effort(settings, stage)
+    table = Timetable(settings.steps[stage], seconds, settings.window)
+    while table.share < 1:
+        if show and table.done % SHOW_EVERY == SHOW_EVERY // 2:
+            show(field)
+        optimizer.param_groups[0]["lr"] = settings.learning_rate * 0.1**table.share
+        batch = rays[torch.randint(len(rays.view), (settings.rays,), generator=generator).to(rays.view.device)]
+        loss, per_ray = _loss(field, batch, weights, occupied, settings, before + table.done, generator)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        error[0].index_add_(0, batch.view, per_ray)
+        error[1].index_add_(0, batch.view, torch.ones_like(per_ray))
+        table.told(float(per_ray.mean()))
+        if progress:
+            progress(before + table.done, total)
+    if progress and table.done < settings.steps[stage]:
+        progress(before + settings.steps[stage], total)
+    return error
+
+
+def _effort(settings: FitSettings, stage: int) -> float:
+    """The share of all time that a stage gets: steps cost as much as their rays are long."""
+    work = [grid * steps for grid, steps in zip(settings.grids, settings.steps, strict=True)]
+    return work[stage] / max(sum(work), 1)
 
 
 def _loss(

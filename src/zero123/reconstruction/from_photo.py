@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from zero123.diffusion.sampling import SamplingSettings
+from zero123.diffusion.sampling import Begin, SamplingSettings
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import RADIUS, OrbitPose
 from zero123.geometry.paths import turntable
-from zero123.pipeline import NovelViews, Photo
+from zero123.images.photo import Photo
+from zero123.machine import out_of_memory
+from zero123.pipeline import NovelViews
+from zero123.reconstruction.budget import coarser, within
 from zero123.reconstruction.elevation import found_source
+from zero123.reconstruction.fit import Show
 from zero123.reconstruction.from_views import Reconstruction, ReconstructionSettings, from_views
 from zero123.reconstruction.hull import HullSettings
+from zero123.reconstruction.preview import renders
 
 Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who wants to see what there is so far, so that nothing is lost with a run that is stopped.
+
+    Attributes:
+        views: called with the photo and the views, (1 + V, 3, S, S), once they are drawn.
+        field: called with the field now and then while it is fitted.
+        smaller: called with the settings tried next where memory was short.
+    """
+
+    views: Callable[[Tensor], None] = lambda images: None
+    field: Show = lambda field: None
+    smaller: Callable[[ReconstructionSettings], None] = lambda settings: None
 
 
 _SOFT_VIEWS = ReconstructionSettings(hull=HullSettings(halo=0.25))  # made views are softer than photographs
@@ -36,6 +57,10 @@ class PhotoSettings:
             it has none, by four more views, see `reconstruction.elevation`.
         radius: distance from which it was taken, world units, for a photo that keeps the place and size of its object
             (`scene.prepare_whole`); None for the usual one, or the reader's where the elevation is estimated too.
+        seconds: all of it may take, roughly; None for as long as it needs.
+        rounds: how often views are drawn; from the second time on they begin from renders of what the last ones gave,
+            so that they agree with each other.
+        strength: how far up the noise levels they then begin, in (0, 1].
         sampling: how views are drawn.
         reconstruction: how they become a mesh.
     """
@@ -46,12 +71,17 @@ class PhotoSettings:
     crown_elevation_deg: float = 45.0
     elevation_deg: float | None = None
     radius: float | None = None
+    seconds: float | None = None
+    rounds: int = 1
+    strength: float = 0.5
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     reconstruction: ReconstructionSettings = _SOFT_VIEWS
 
     def __post_init__(self) -> None:
         if self.ring < 3 or self.crown < 0:
             raise ValueError(f"ring must be at least 3 and crown at least 0, got {self.ring} and {self.crown}")
+        if self.rounds < 1:
+            raise ValueError(f"rounds must be at least 1, got {self.rounds}")
         if self.elevation_deg is not None:
             source_at(self.elevation_deg)
         if self.radius is not None:
@@ -86,7 +116,7 @@ def from_photo(
     photo: Photo,
     settings: PhotoSettings | None = None,
     progress: Progress | None = None,
-    shown: Callable[[Tensor], None] | None = None,
+    watch: Watch | None = None,
 ) -> tuple[Reconstruction, Tensor, OrbitPose]:
     """Reconstruct the object of one photo.
 
@@ -96,22 +126,57 @@ def from_photo(
         settings: None for the defaults.
         progress: told what is being done ("elevation" where views are drawn for it, "views" or "fit"), steps done, and
             steps in all.
-        shown: given the views before they are fitted, (1 + V, 3, S, S), the photo first.
+        watch: shown what there is so far.
 
     Returns:
         The reconstruction, the views it was made from, (1 + V, 3, S, S), the photo first, and their poses, (1 + V,).
+
+    Raises:
+        ValueError: the views show no object.
+        MemoryError, torch.OutOfMemoryError: there is not enough even for a coarse one.
     """
-    settings = settings or PhotoSettings()
+    settings, start, watch = settings or PhotoSettings(), time.monotonic(), watch or Watch()
     source = _source(views, photo, settings, progress)
     poses = ring_and_crown(settings)
-    pictures = views(photo, poses.relative_to(source), settings.sampling, source, _named(progress, "views"))
-    everything = OrbitPose.cat([source, poses])
-    images = torch.cat((photo.on_white[None], pictures))
-    if shown is not None:
-        shown(images)
-    camera = Camera.from_orbit(everything, hw=(images.shape[-2], images.shape[-1]))
-    found = from_views(images, camera, settings.reconstruction, _named(progress, "fit"), photo.rgba[3])
+    everything, begin = OrbitPose.cat([source, poses]), None
+    for left in reversed(range(settings.rounds)):
+        asked = (photo, poses.relative_to(source), settings.sampling, source, _named(progress, "views"))
+        pictures = views(*asked) if begin is None else views(*asked, begin)
+        images = torch.cat((photo.on_white[None], pictures))
+        watch.views(images)
+        camera = Camera.from_orbit(everything, hw=(images.shape[-2], images.shape[-1]))
+        if left:
+            draft = from_views(images, camera, _quick(settings.reconstruction), None, photo.rgba[3], watch.field)
+            begin = Begin(renders(draft.field, camera)[1:], settings.strength)
+    how = settings.reconstruction
+    if settings.seconds is not None:
+        how = within(how, settings.seconds - (time.monotonic() - start))
+    told = _named(progress, "fit")
+    found = _as_memory_allows(
+        lambda fitting: from_views(images, camera, fitting, told, photo.rgba[3], watch.field), how, watch
+    )
     return found, images, everything
+
+
+def _quick(settings: ReconstructionSettings) -> ReconstructionSettings:
+    """The first stage alone, without a mesh to keep."""
+    fit = replace(settings.fit, grids=settings.fit.grids[:1], steps=settings.fit.steps[:1])
+    return replace(settings, fit=fit, faces=1000, smoothing=0, texture=0)
+
+
+def _as_memory_allows(
+    make: Callable[[ReconstructionSettings], Reconstruction], settings: ReconstructionSettings, watch: Watch
+) -> Reconstruction:
+    """What comes of the settings, or of coarser ones where these need more memory than there is."""
+    while True:
+        try:
+            return make(settings)
+        except (MemoryError, RuntimeError) as error:
+            smaller = coarser(settings) if out_of_memory(error) else None
+            if smaller is None:
+                raise
+        settings = smaller  # what failed is freed only once its error is gone
+        watch.smaller(settings)
 
 
 def _source(views: NovelViews, photo: Photo, settings: PhotoSettings, progress: Progress | None) -> OrbitPose:

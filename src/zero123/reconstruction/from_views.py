@@ -18,8 +18,11 @@ from zero123.meshes.bake import Photo, bake
 from zero123.meshes.finishing import clean
 from zero123.meshes.mesh import Mesh
 from zero123.meshes.surface import extract_surface
-from zero123.reconstruction.fit import FitSettings, Progress, fit, gather_rays
+from zero123.reconstruction.fit import FitSettings, Progress, Show, fit, gather_rays
 from zero123.reconstruction.hull import Hull, HullSettings, silhouettes, voted_hull
+
+_SOMETHING = 0.2
+"""Raw density by which the densest place must differ from the emptiest for there to be an object."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def from_views(
     settings: ReconstructionSettings | None = None,
     progress: Progress | None = None,
     photo_alpha: Tensor | None = None,
+    show: Show | None = None,
 ) -> Reconstruction:
     """Reconstruct an object from views that agree roughly.
 
@@ -88,6 +92,7 @@ def from_views(
         settings: None for the defaults.
         progress: called with (steps done, steps in all) of the fit.
         photo_alpha: the input picture's own alpha, (H, W), where it is known: white on white tells nothing.
+        show: called with the field now and then while it is fitted.
 
     Raises:
         ValueError: shapes do not fit, values are not finite, or the outlines share no volume.
@@ -105,7 +110,7 @@ def from_views(
     hull = voted_hull(alpha, cameras, settings.hull)
     occupied = _widened(hull.votes > settings.hull.doubt)
     rays = gather_rays(_on_white(small), alpha, confidence, cameras, hull, occupied)
-    found, weights = fit(rays, hull, occupied, settings.hull.agreement, settings.fit, progress)
+    found, weights = fit(rays, hull, occupied, settings.hull.agreement, settings.fit, progress, show)
     mesh = painted(surface_of(found, occupied, settings), found, photo, views, settings)
     return Reconstruction(found, mesh, hull, weights, cameras.hw[0])
 
@@ -117,7 +122,10 @@ def surface_of(found: VoxelField, occupied: Tensor, settings: ReconstructionSett
     Args:
         found: the field.
         occupied: cells where the object may be, bool (Z, Y, X) over the field's box; elsewhere is outside.
-        settings: level, faces, smoothing.
+        settings: level, faces, smoothing; where nothing is as dense as the level, the densest there is is taken.
+
+    Raises:
+        ValueError: there is nothing.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -127,7 +135,10 @@ def surface_of(found: VoxelField, occupied: Tensor, settings: ReconstructionSett
     density = torch.where(allowed > 0.5, density, -1.0)[0]
     smooth = gaussian_filter(density.cpu().numpy(), settings.blur, mode="nearest")
     low, high = found.low.cpu().numpy(), found.high.cpu().numpy()
-    mesh = extract_surface(smooth, settings.level, low, high)
+    most, least = float(smooth.max()), float(smooth.min())
+    if most - least < _SOMETHING:
+        raise ValueError("the views agree on no solid object: try another --seed, or the picture's true elevation")
+    mesh = extract_surface(smooth, min(settings.level, most - (most - least) / 4), low, high)
     return clean(mesh, settings.faces, settings.smallest_part, settings.smoothing)
 
 

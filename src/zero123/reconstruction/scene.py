@@ -14,7 +14,8 @@ from zero123.geometry.orbit import OrbitPose
 from zero123.images.framing import frame as framed
 from zero123.images.io import PictureError
 from zero123.images.matting import Method, foreground
-from zero123.pipeline import NovelViews, Photo
+from zero123.images.photo import Photo
+from zero123.pipeline import NovelViews
 
 TRANSFORMS = "transforms_train.json"
 

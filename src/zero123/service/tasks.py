@@ -19,7 +19,8 @@ from zero123.diffusion.sampling import SamplingSettings
 from zero123.geometry.orbit import RelativePose
 from zero123.images import io
 from zero123.images.matting import Method
-from zero123.pipeline import NovelViews, Photo, Wanted
+from zero123.images.photo import Photo
+from zero123.pipeline import NovelViews, Wanted
 from zero123.reconstruction.from_photo import source_at
 from zero123.service.loaded import LoadedModels
 from zero123.service.uploads import Upload

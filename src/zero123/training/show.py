@@ -12,10 +12,11 @@ from zero123.data.pairs import Pairs
 from zero123.diffusion.sampling import SamplingSettings
 from zero123.images import io
 from zero123.images.matting import Matte
+from zero123.images.photo import Photo
 from zero123.images.sheets import contact_sheet
 from zero123.models.joint_attention import joined_views
 from zero123.models.view_model import ViewModel
-from zero123.pipeline import NovelViews, Photo
+from zero123.pipeline import NovelViews
 
 
 class SampleSheet:

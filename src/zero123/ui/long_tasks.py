@@ -113,7 +113,7 @@ def mesh(models: Models, report: Report, request: Request, options: MeshOptions,
     from zero123.images.alpha import composite
     from zero123.images.sheets import contact_sheet, save_video
     from zero123.meshes.export import export_mesh
-    from zero123.reconstruction.from_photo import from_photo
+    from zero123.reconstruction.from_photo import Watch, from_photo
     from zero123.reconstruction.results import export_dataset
     from zero123.reconstruction.turntable import render_turntable
 
@@ -127,7 +127,7 @@ def mesh(models: Models, report: Report, request: Request, options: MeshOptions,
         report(_VIEWS_SHARE, "fitting the object", sheet)
 
     settings = _settings(request, replace(sampling, samples=1), options)
-    found, images, poses = from_photo(views, photo, settings, _Stages(report), shown)
+    found, images, poses = from_photo(views, photo, settings, _Stages(report), Watch(views=shown))
     report(0.92, "writing the files")
     for ending in (".glb", ".ply"):
         export_mesh(found.mesh, out / f"model{ending}")

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from zero123.diffusion.sampling import SamplingSettings
     from zero123.geometry.orbit import OrbitPose
     from zero123.images.framing import Framing
-    from zero123.pipeline import NovelViews, Photo
+    from zero123.images.photo import Photo
+    from zero123.pipeline import NovelViews
 
 Models = Callable[..., "NovelViews"]
 Report = Callable[..., None]
@@ -186,7 +187,7 @@ def _photo(file: Path, framing: Framing) -> Photo:
     from zero123.images import io
     from zero123.images.framing import frame
     from zero123.images.matting import Matte
-    from zero123.pipeline import Photo
+    from zero123.images.photo import Photo
 
     rgba = io.load(file)
     return Photo(frame(rgba, framing), Matte("alpha", float(rgba[3].mean()), False), rgba[3:])

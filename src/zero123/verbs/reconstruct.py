@@ -16,10 +16,11 @@ from zero123.geometry.camera import Camera
 from zero123.images.alpha import composite
 from zero123.images.forms import PictureLike, moving_html, png
 from zero123.images.matting import Method
+from zero123.images.photo import Photo
 from zero123.images.sheets import contact_sheet
 from zero123.meshes.export import export_mesh, to_glb
 from zero123.meshes.mesh import Mesh
-from zero123.pipeline import NovelViews, Photo
+from zero123.pipeline import NovelViews
 from zero123.reconstruction.from_photo import PhotoSettings, from_photo
 from zero123.reconstruction.from_views import Reconstruction
 from zero123.reconstruction.results import export_dataset

@@ -22,9 +22,10 @@ from zero123.geometry.orbit import RelativePose, relative_moves
 from zero123.images import io
 from zero123.images.forms import PictureLike, moving_html, png
 from zero123.images.matting import Method
+from zero123.images.photo import Photo
 from zero123.images.sheets import contact_sheet
 from zero123.images.spread import Samples
-from zero123.pipeline import NovelViews, Photo
+from zero123.pipeline import NovelViews
 from zero123.reconstruction.from_photo import source_at
 from zero123.verbs.models import ready
 from zero123.verbs.progress import Told, progress_shown

@@ -31,9 +31,10 @@ from zero123.files import atomic_path, writable_folder
 from zero123.geometry.orbit import RADIUS, OrbitPose
 from zero123.images import io
 from zero123.images.alpha import composite
+from zero123.images.photo import Photo
 from zero123.images.sheets import contact_sheet
 from zero123.meshes.export import export_mesh
-from zero123.pipeline import NovelViews, Photo
+from zero123.pipeline import NovelViews
 from zero123.reconstruction.scene import prepare_whole
 
 Elevation = Literal["given", "estimated"]

@@ -15,8 +15,9 @@ from zero123.evaluation.methods import weights_hash
 from zero123.evaluation.shapes.outline_solids import extruded_outline, fitted_ellipsoid
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import OrbitPose
+from zero123.images.photo import Photo
 from zero123.meshes.mesh import Mesh
-from zero123.pipeline import NovelViews, Photo
+from zero123.pipeline import NovelViews
 from zero123.reconstruction.elevation import found_source
 from zero123.reconstruction.from_photo import PhotoSettings, from_photo
 from zero123.reconstruction.score_run import Growing, forget, run
