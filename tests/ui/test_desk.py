@@ -90,7 +90,7 @@ def test_a_mask_by_hand_keeps_what_it_keeps(desk, cut, tmp_path):
     made = desk.call(ME, tasks.masked, given, cut.file, url, desk.first.source, desk.room(ME), seconds=60)
     alpha = images.load(made.file)[3]
     assert float(alpha[:, :26].min()) == 1
-    assert float(alpha[:, 36:].max()) == 0
+    assert float(alpha[:, 40:].max()) == 0
 
 
 def as_url(image):

@@ -27,12 +27,13 @@ from zero123.ui.serving import serve  # noqa: E402
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
 SHOTS = Path(__file__).parents[2] / "out" / "page-tests"
-LONG = 120_000
+LONG = 60_000
 POT = next(file for file in examples() if file.stem == "honey-pot")
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The link was not followed:UserWarning"),  # what the page tells its user
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.slow,
@@ -225,11 +226,11 @@ def test_bad_files_are_refused_with_a_reason_and_the_page_goes_on(tab, tmp_path)
     text, large = tmp_path / "text.png", tmp_path / "large.png"
     text.write_text("no picture at all")
     large.write_bytes(os.urandom(4_000_000))
-    tab.page.locator("#picture").get_by_label("Clear").first.click()
+    tab.page.locator("#picture").get_by_label("Remove Image").first.click()
     tab.give(text)
     tab.page.wait_for_function("document.querySelector('#found').textContent.includes('not a picture')")
     tab.shoot("bad-file")
-    tab.page.locator("#picture").get_by_label("Clear").first.click()
+    tab.page.locator("#picture").get_by_label("Remove Image").first.click()
     tab.give(large)
     tab.page.get_by_text("maximum", exact=False).first.wait_for()
     tab.page.click("#draw")
