@@ -94,7 +94,8 @@ def _connect_links(page: gr.Blocks, desk: Desk, link: gr.Button, theme: gr.Butto
             gr.Warning(f"The link was not followed in full: {line}.")
         return [getattr(settings, name) for name in names]
 
-    page.load(opened, None, linked, queue=False, **plain)
+    # Queued: a warning of an event outside the queue never reaches the page.
+    page.load(opened, None, linked, **plain)
 
 
 def _past(session: Session) -> list[tuple[str, str]]:
