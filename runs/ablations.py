@@ -75,6 +75,8 @@ VARIANTS = {
     "noisier-steps": Variant(objective={"noise_power": 0.2}),
     "min-snr": Variant(objective={"weighting": "min_snr_5"}),
     "picture": Variant(picture=True),
+    "unit-error": Variant(model={"draft_error": 0.44}),
+    "unit-error-even": Variant(model={"draft_error": 0.44}, objective={"noise_power": 0.7}),
     "flow": Variant(model=_FLOW),
     "flow-logit-normal": Variant(model=_FLOW, objective={"times": "logit_normal", "logit_mean": 1.0}),
     "no-drop": Variant(objective={"drop": 0.0}),

@@ -1,5 +1,7 @@
 """Drafts: the input's own pixels where it shows what is seen, the volume's colours elsewhere, white outside."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from tiny_model import SIZE, blobs, tiny_view_model
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.models.draft import Draft
 from zero123.models.feature_volume import Projected
+from zero123.models.pretrained import reconfigured
 
 SOURCE = OrbitPose.from_degrees([0.0], [20.0], [1.8])
 MOVES = RelativePose.from_degrees([0.0, 40.0, -120.0], [0.0, 25.0, -30.0], [0.0, 0.2, -0.2])
@@ -58,16 +61,19 @@ def test_sizes_that_do_not_go_together_are_refused():
         type(model)(*parts, model.settings, feature_volume=model.feature_volume, draft=Draft(4, 2, (8, 16), 8))
 
 
-def test_a_denoiser_that_knows_the_drafts_error_gives_the_picture():
-    """v = alpha * noise - beta * (x0 - mean), at every level."""
-    model = tiny_view_model()
+@pytest.mark.parametrize("spread", [1.0, 0.4])
+def test_a_denoiser_that_knows_the_drafts_error_gives_the_picture(spread):
+    """v = alpha * noise - beta * (x0 - mean) / spread, at every level sigma / spread."""
+    plain = tiny_view_model()
+    model = reconfigured(plain, replace(plain.settings, draft_error=spread))
     photo, truth = blobs(1), torch.randn(3, *model.latent_shape)
     with torch.no_grad():
         condition = model.condition(photo, MOVES, SOURCE)
     noise = torch.randn_like(truth)
     for sigma in (torch.tensor(0.3), torch.tensor(7.0)):
-        alpha = 1 / (1 + sigma**2).sqrt()
-        velocity = alpha * noise - sigma * alpha * (truth - condition.mean)
+        level = sigma / spread
+        alpha = 1 / (1 + level**2).sqrt()
+        velocity = alpha * noise - level * alpha * (truth - condition.mean) / spread
         model.network = lambda x, step, condition, velocity=velocity: velocity
         found = model(truth + sigma * noise, sigma, condition)
         torch.testing.assert_close(found, truth, atol=1e-4, rtol=1e-4)

@@ -117,8 +117,11 @@ class ViewModel(nn.Module):
         denoiser = wrappers[self.settings.prediction](self.network, self.schedule)
         if condition.mean is None:
             return denoiser(x, sigma, condition)
-        mean = condition.mean.to(x)  # what is denoised is the draft's error; at an infinite level x is noise alone
-        return mean + denoiser(torch.where(per_image(sigma, x).isinf(), x, x - mean), sigma, condition)
+        mean, spread = condition.mean.to(x), self.settings.draft_error  # what is denoised is the draft's error
+        noisy = torch.where(
+            per_image(sigma, x).isinf(), x, (x - mean) / spread
+        )  # at an infinite level x is noise alone
+        return mean + spread * denoiser(noisy, sigma / spread, condition)
 
     def network(self, x_scaled: Tensor, step: Tensor, condition: Condition) -> Tensor:
         """The UNet's prediction, (B, C, h, w), for unit-variance noisy latents and steps (B,)."""

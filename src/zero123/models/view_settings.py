@@ -25,6 +25,8 @@ class ViewModelSettings:
         volume_depth: cells along the depth of the volume behind the input picture, see `FeatureVolume`; 0 for none.
         outline: share of the light the volume must stop for a pixel of a view to be half the object's, in (0, 1): views
             are faded to white outside; 0 leaves them as they were drawn.
+        draft_error: standard deviation of latents about their draft. The draft's error is divided by it before it is noised
+            and denoised, so that it has the unit variance that `prediction` and `schedule` count on.
         joint: it learned on sets of views of one object that look at each other, see `models.joint_attention`.
         pose_format: what the fourth pose number is, see `pose_vector`; "source_polar" for Stable-Zero123.
         null_projected: a token dropped in training still passes the pose conditioning, as in Zero-1-to-3; else it is
@@ -47,6 +49,7 @@ class ViewModelSettings:
     rays: bool = False
     volume_depth: int = 0
     outline: float = 0.0
+    draft_error: float = 1.0
     joint: bool = False
     pose_format: PoseFormat = "radius"
     null_projected: bool = True
@@ -83,7 +86,12 @@ class ViewModelSettings:
         within = isinstance(self.outline, int | float) and 0 <= self.outline < 1
         if not within or (self.outline and not self.volume_depth):
             raise ValueError(f"outline must be from 0 to 1, and 0 without a volume, got {self.outline!r}")
-        for name, most in (("latent_scale", math.inf), ("foreground_fraction", 1.0), ("scale", 100.0)):
+        for name, most in (
+            ("latent_scale", math.inf),
+            ("draft_error", math.inf),
+            ("foreground_fraction", 1.0),
+            ("scale", 100.0),
+        ):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 < value <= most or math.isinf(value):
                 raise ValueError(f"{name} must be a number over 0 and at most {most:g}, got {value!r}")

@@ -175,7 +175,7 @@ class Objective(nn.Module):
         return denoising_loss(
             model.network,
             model.schedule,
-            batch.latent if condition.mean is None else batch.latent - condition.mean,
+            batch.latent if condition.mean is None else (batch.latent - condition.mean) / model.settings.draft_error,
             draws.noise,
             draws.step,
             condition,
