@@ -91,9 +91,11 @@ def test_the_frozen_codec_gets_no_gradient_and_everything_else_does(model):
     assert any(n.startswith("autoencoder.") for n in without)
 
 
-def test_the_denoiser_learns_the_drafts_error_and_the_draft_the_picture(model):
-    """With a network that knows that error, v = alpha * noise - beta * (x0 - mean), nothing is left to denoise."""
+@pytest.mark.parametrize("spread", [1.0, 0.4])
+def test_the_denoiser_learns_the_drafts_error_and_the_draft_the_picture(spread):
+    """Of a network that knows that error, v = alpha * noise - beta * (x0 - mean) / spread, nothing is left to learn."""
     model = tiny_view_model()
+    model.settings = replace(model.settings, draft_error=spread)
     batch = PairSampler([tiny_cache(model)], [1.0], pictures=True).batch(0, 4)
     objective = Objective(model, ObjectiveSettings(volume_weight=1.0, drop=0.0))
     draws = objective.draw(batch, torch.Generator().manual_seed(0))

@@ -25,8 +25,8 @@ class ViewModelSettings:
         volume_depth: cells along the depth of the volume behind the input picture, see `FeatureVolume`; 0 for none.
         outline: share of the light the volume must stop for a pixel of a view to be half the object's, in (0, 1): views
             are faded to white outside; 0 leaves them as they were drawn.
-        draft_error: standard deviation of latents about their draft. The draft's error is divided by it before it is noised
-            and denoised, so that it has the unit variance that `prediction` and `schedule` count on.
+        draft_error: standard deviation of latents about their draft. The draft's error is divided by it before it is
+            noised and denoised, so that it has the unit variance that `prediction` and `schedule` count on.
         joint: it learned on sets of views of one object that look at each other, see `models.joint_attention`.
         pose_format: what the fourth pose number is, see `pose_vector`; "source_polar" for Stable-Zero123.
         null_projected: a token dropped in training still passes the pose conditioning, as in Zero-1-to-3; else it is
