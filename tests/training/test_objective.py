@@ -102,9 +102,8 @@ def test_the_denoiser_learns_the_drafts_error_and_the_draft_the_picture(spread):
     alpha = (1 / (1 + model.schedule.sigmas[draws.step] ** 2).sqrt()).reshape(-1, 1, 1, 1).float()
 
     def knows(x, step, condition):
-        return (
-            alpha * draws.noise - (1 - alpha**2).sqrt() * (batch.latent - condition.mean) / model.settings.draft_error
-        )
+        error = (batch.latent - condition.mean) / model.settings.draft_error
+        return alpha * draws.noise - (1 - alpha**2).sqrt() * error
 
     model.network = knows
     total, parts = objective(batch, draws)

@@ -118,9 +118,8 @@ class ViewModel(nn.Module):
         if condition.mean is None:
             return denoiser(x, sigma, condition)
         mean, spread = condition.mean.to(x), self.settings.draft_error  # what is denoised is the draft's error
-        noisy = torch.where(
-            per_image(sigma, x).isinf(), x, (x - mean) / spread
-        )  # at an infinite level x is noise alone
+        noise_alone = per_image(sigma, x).isinf()
+        noisy = torch.where(noise_alone, x, (x - mean) / spread)
         return mean + spread * denoiser(noisy, sigma / spread, condition)
 
     def network(self, x_scaled: Tensor, step: Tensor, condition: Condition) -> Tensor:
