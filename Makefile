@@ -1,4 +1,5 @@
 # make demo: install, then turn an example picture into views, a video and a mesh.   make test: lint, types, tests.
+# make thorough: what `make test` leaves out, further cases of claims it proves (minutes).
 # make docs: the manual in out/site; `python3 -m http.server -d out/site` shows it with its search.
 
 PYTHON ?= python3
@@ -9,13 +10,16 @@ TEST_WORKERS ?= 2
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint types docs clean
+.PHONY: demo test thorough lint types docs clean
 
 demo: .venv/.demo
 	$(BIN)/zero123 demo $(PICTURE) -o out/demo
 
 test: .venv/.dev lint types
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile -m "not thorough"
+
+thorough: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile -m thorough
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -55,17 +55,19 @@ def assert_whole(out, photos, model):
 
 @pytest.mark.slow
 def test_two_workers_of_which_one_is_killed_make_what_one_makes(tmp_path, photos, tiny, caplog):
-    out, workers, killed = tmp_path / "out", [], None
+    out, workers, stopped, killed = tmp_path / "out", [], None, False
     for result in make_all(pictures_of([photos], out), out, FAST, tiny, Workers(2)):
         if result.state != "made":
             continue
         workers.append(
             int(json.loads((out / result.picture.name / "manifest.json").read_text())["worker"].split(":")[1])
         )
-        others = set(workers) - {workers[-1]}
-        if killed is None and others:
-            killed = others.pop()  # the one at work now
-            os.kill(killed, signal.SIGKILL)
-    assert killed is not None and len(workers) == PICTURES
+        if stopped is None:
+            stopped = workers[0]
+            os.kill(stopped, signal.SIGSTOP)  # so that the picture it is given next is under way when it is killed
+        elif not killed:
+            os.kill(stopped, signal.SIGKILL)
+            killed = True
+    assert killed and len(workers) == PICTURES
     assert "killed by SIGKILL" in caplog.text and "begun again" in caplog.text
     assert_whole(out, photos, tiny)

@@ -159,7 +159,7 @@ def walk(model, start, steps, scale, view, noise=None):
     return last, torch.cat([*seen[1:], last]), torch.cat(guesses)
 
 
-@pytest.mark.parametrize("eta", [0, 1])
+@pytest.mark.parametrize("eta", [0, pytest.param(1, marks=pytest.mark.thorough)])
 def test_a_guided_view_is_the_originals_at_every_step(model, looked, eta):
     name, theirs = f"ddim8_cfg3_eta{eta}", golden(f"ddim8_cfg3_eta{eta}")
     noise = normal("ddim_noise", (8, 1, 4, 32, 32)) if eta else None

@@ -81,6 +81,7 @@ def test_accelerate_launch_trains_two_processes_to_the_digits_of_torchrun(data, 
     assert same_bits(tmp_path, straight, 8) and lines(tmp_path) == lines(straight)
 
 
+@pytest.mark.thorough
 def test_what_accelerate_started_ends_when_one_process_is_killed_and_goes_on_exactly(data, tmp_path):
     command = [*ACCELERATE, *MODULE, *verb(data, tmp_path, 3000)]
     with open(tmp_path / "said", "w") as said, subprocess.Popen(command, stderr=said, env=environment()) as launcher:
@@ -129,7 +130,7 @@ def test_without_a_launcher_the_other_process_ends_by_itself_with_one_line(data,
         assert goes_on_exactly(data, tmp_path / "run", TORCHRUN, tmp_path / "straight")
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.thorough)])
 def test_another_number_of_processes_goes_on_with_the_same_pairs_to_rounding(data, straight, tmp_path, processes):
     """From a checkpoint of two, and from one of one process whose steps had as many batches."""
     run = tmp_path / "run"

@@ -131,6 +131,7 @@ def test_a_machine_that_cannot_compile_is_told_so(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.thorough
 def test_what_is_compiled_sees_the_same():
     torch.manual_seed(0)
     source, moves = OrbitPose(*torch.rand(3, 4).add(1).unbind()), RelativePose(*torch.rand(3, 4).mul(0.3).unbind())

@@ -8,7 +8,7 @@ import torch
 from distributed_run import launch
 from safetensors.torch import load_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 CHOICES = {
     "frozen encoders": {"freeze_encoders": True, "averaged": "unet"},

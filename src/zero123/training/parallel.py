@@ -132,7 +132,8 @@ def together(accelerator: Accelerator) -> Iterator[None]:
 class StopSign:
     """Notes that somebody asked this process to stop (SIGTERM, or SIGUSR1 as Slurm can send before the time is up).
 
-    The run then ends after the step it is in, with a checkpoint. A second signal does what it would have done.
+    The run then ends after the step it is in, with a checkpoint. A second signal does what it would have done, and so
+    does every signal after the run, unless it ended because another process died: then the first is still only noted.
     """
 
     def __init__(self) -> None:
@@ -147,7 +148,9 @@ class StopSign:
                     self._before[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, ConnectionError):
+            return  # the launcher now stops whoever is left, and the line that says why has yet to be written
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
