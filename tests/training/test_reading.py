@@ -88,6 +88,31 @@ def test_a_streamed_run_draws_pictures_and_fits_memory(tmp_path, tiny, shards):
     assert found == ["step-00000000.png", "step-00000002.png"]
 
 
+@pytest.mark.parametrize("kind", ["folders", pytest.param("shards", marks=pytest.mark.thorough)])
+def test_a_run_whose_objects_have_changed_since_goes_on_only_where_that_is_accepted(tmp_path, tiny, kind, capsys):
+    data, views = tmp_path / kind, views_at(tmp_path / "folders", objects=3)
+
+    def packed():
+        if kind == "shards":
+            shard_views(open_source(views), data, ShardSettings(objects=2))
+
+    packed()
+    assert train(data, tmp_path / "run", tiny, "--steps", 1) == 0
+    shutil.move(views / "object02", views / "object09")
+    packed()
+    before = (tmp_path / "run" / "start.json").read_bytes()
+    capsys.readouterr()
+    assert train(data, tmp_path / "run", tiny, "--steps", 2) == 2
+    error = capsys.readouterr().err
+    assert f"started otherwise (data.{data}: 3 objects (" in error and "--accept-changes" in error
+    assert error.count("\n") == 1 and (tmp_path / "run" / "start.json").read_bytes() == before
+    noted = json.loads(before)
+    assert list(noted.pop("data")) == [str(data)]
+    (tmp_path / "run" / "start.json").write_text(json.dumps(noted))  # as versions that did not look at data left it
+    assert train(data, tmp_path / "run", tiny, "--steps", 2) == 0
+    assert [line["step"] for line in lines(tmp_path / "run")] == [1, 2]
+
+
 @pytest.mark.parametrize("kind", ["fresh", "cached", "streamed"])
 def test_first_views_leaves_the_others_unread(tmp_path, tiny, kind, capsys):
     folder = views_at(tmp_path / "views", objects=4)

@@ -1,12 +1,11 @@
-"""What a training run starts from, as the person named it: settings, model, pairs, and what an earlier start said."""
+"""What a training run starts from, as the person named it: settings, model and pairs."""
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zero123.cli.console import say
 
@@ -194,45 +193,6 @@ def weighted(text: str) -> tuple[Path, float]:
     if not 0 < value < math.inf:
         raise ValueError(f"{text}: expected FOLDER, or FOLDER=WEIGHT with a weight over 0")
     return Path(folder), value
-
-
-def refuse_changes(out: Path, settings: TrainSettings, start: dict[str, Any], accepted: bool) -> None:
-    """Stop where the run in `out`, once it has a checkpoint, was otherwise, unless that is accepted; say what differs.
-
-    Raises:
-        ValueError: it differs and is not accepted; in one line.
-    """
-    from zero123.training.checkpoints import checkpoints
-    from zero123.training.settings import changes_since, differences
-
-    if not checkpoints(out / "checkpoints"):
-        return
-    changes = differences(out, settings) + changes_since(out / "start.json", start, start, ())
-    if not changes:
-        return
-    listed = "; ".join(changes)
-    if not accepted:
-        raise ValueError(f"{out}: its run was started otherwise ({listed}): start it so again, or --accept-changes")
-    say(f"settings changed: {listed}")
-
-
-def note_start(out: Path, start: dict[str, Any]) -> None:
-    """Write down what the run starts from, for `refuse_changes`, while no other run is in `out`.
-
-    Raises:
-        OSError: another run is there, or the folder cannot be written.
-    """
-    from zero123.files import atomic_path
-    from zero123.run_log import alone_in
-
-    with alone_in(out), atomic_path(out / "start.json") as temporary:
-        temporary.write_text(json.dumps(start, indent=1) + "\n", encoding="utf-8")
-
-
-def begun_with(how: SettingsOptions, source: str | None, chosen: Chosen) -> dict[str, Any]:
-    """What `start.json` holds: all that decides a run beside its settings."""
-    own = sorted(how.model_changes)
-    return {"preset": how.preset, "finetune_from": source, "model": own, "pairs": asdict(chosen)}
 
 
 def at_random(options: Chosen, model: ViewModel, settings: TrainSettings, sampler: Pairs) -> Pairs:

@@ -74,7 +74,7 @@ def train(
     """
     from accelerate import PartialState
 
-    from zero123.cli import fitting, start
+    from zero123.cli import begun, fitting, start
     from zero123.machine import default_device
     from zero123.presets import MINI_EDITIONS
     from zero123.training.parallel import check_launch, decided
@@ -85,8 +85,8 @@ def train(
     small = how.preset in MINI_EDITIONS
     kept = None if fit_memory is None else fitting.split_before(out, settings)
     settings = kept or settings
-    begun = start.begun_with(how, finetune_from, chosen)
-    start.refuse_changes(out, settings, begun, accept_changes)
+    now = begun.begun_with(how, finetune_from, chosen)
+    begun.refuse_changes(out, settings, now, chosen, accept_changes)
     model = start.start_model(how, finetune_from, codec, settings.seed)
     worker = PartialState(cpu=default_device() == "cpu")
     cache = start.cache_of(chosen, settings, pairs.cache, out / "cache" if small else None)
@@ -94,7 +94,7 @@ def train(
         sampler = start.fresh_pairs(chosen, model, settings)
     else:
         sampler = start.cached_pairs(chosen, model, settings, cache)
-    decided(worker, lambda: start.note_start(out, begun))
+    decided(worker, lambda: begun.note_start(out, begun.with_data(now, chosen)))
     looked_at = start.at_random(chosen, model, settings, sampler)
     if fit_memory is not None and kept is None:
         settings = fitting.fitted(model, looked_at, settings, fit_memory)
