@@ -115,6 +115,17 @@ def test_an_object_that_is_there_twice_is_found(sound):
     assert (finding.where, finding.kind, finding.what) == ("object9", "duplicate", "the same pictures as object2")
 
 
+def test_a_mesh_that_was_rendered_twice_under_two_names_is_found(sound):
+    """Its cameras and light follow the name, so that no two pictures are the same."""
+    said = {"object0": {"sha256": "ab"}, "object1": {"procedural": 1}, "object2": {"sha256": "ab"}}
+    for name, source in {**said, "object3": {"procedural": 2}}.items():
+        views = [{"file": "000.png", "lens": {"field_of_view_deg": 49.1}}]
+        (sound / name / "manifest.json").write_text(json.dumps({"source": source, "views": views}))
+    (finding,) = check(open_source(sound)).findings
+    expected = ("object2", "duplicate", "rendered from the same object as object0")
+    assert (finding.where, finding.kind, finding.what) == expected
+
+
 def test_a_damaged_shard_is_found_by_its_hash(sound, tmp_path):
     shard_views(open_source(sound), tmp_path / "shards", ShardSettings(objects=2))
     path = tmp_path / "shards" / "shard-000001.tar"

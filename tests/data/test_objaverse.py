@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from zero123.data import objaverse_files
-from zero123.data.objaverse import Choice, choose, choose_xl, lvis_uids, read_uids
+from zero123.data.objaverse import Choice, Entry, choose, choose_xl, lvis_uids, read_uids, short_licence
 from zero123.data.objaverse_files import download, write_list
 
 ANNOTATIONS = {
@@ -234,10 +234,36 @@ def test_xl_goes_by_its_manifest(fake, tmp_path):
         choose_xl(manifest, Choice())
 
 
-def test_without_the_package_the_extra_is_named(monkeypatch):
+@pytest.mark.parametrize(
+    ("licence", "short"),
+    [
+        ("by-nc-sa", "by-nc-sa"),
+        ("creative commons - attribution", "by"),
+        ("creative commons - attribution - share alike", "by-sa"),
+        ("creative commons - attribution - non-commercial - no derivatives", "by-nc-nd"),
+        ("creative commons attribution noncommercial sharealike 4.0", "by-nc-sa"),
+        ("cc-by-sa-4.0", "by-sa"),
+        ("cc by 4.0", "by"),
+        ("cc0", "cc0"),
+        ("creative commons - public domain dedication", "cc0"),
+        ("mit license", "mit license"),
+        ("gnu - gpl", "gnu - gpl"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_a_creative_commons_licence_has_one_short_name_however_it_is_spelt(licence, short):
+    assert short_licence(licence) == short
+    assert Choice(licences=(short,)).wants(Entry("a", licence=licence))
+    assert Choice(licences=(licence,)).wants(Entry("a", licence=licence))
+    assert not Choice(licences=("by-sa-nd",)).wants(Entry("a", licence=licence))
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "objaverse", None)
     with pytest.raises(ImportError, match=r"zero123\[objaverse\]"):
         choose(Choice())
+    with pytest.raises(ImportError, match=r"zero123\[objaverse\]"):
+        list(download([Entry("a", origin=("there/a.glb", "github"))], tmp_path))
 
 
 def test_the_verb_lists_and_downloads_only_when_told_to(fake, tmp_path, capsys):

@@ -124,6 +124,7 @@ def test_the_manifest_says_what_the_views_are_of(tmp_path, box, in_process):
             49.13, abs=0.01
         )
         assert view["light"]["kind"] == "studio" and view["light"]["sky"] > 0
+        assert view["source"] == written["source"]
         assert view["coverage"] == pytest.approx(float(views.images[index, 3].mean()), abs=1e-4)
 
 

@@ -228,6 +228,13 @@ def test_two_runs_in_one_folder_are_refused(views, tmp_path):
         shard_views(open_source(views), tmp_path, THREE)
 
 
+def test_shards_do_not_go_into_the_folder_they_are_made_of(views):
+    before = sorted(views.iterdir())
+    with pytest.raises(ValueError, match="go into a folder of their own") as caught:
+        shard_views(open_source(views), views / ".")
+    assert "\n" not in str(caught.value) and sorted(views.iterdir()) == before
+
+
 def test_broken_objects_are_left_out_named_and_packed_when_they_are_mended(views, shards, tmp_path):
     import shutil
 

@@ -178,7 +178,7 @@ def objaverse(
     xl: Annotated[
         Path | None, typer.Option(help="Objaverse-XL by its manifest: CSV or Parquet.", show_default=False)
     ] = None,
-    licence: Annotated[list[str] | None, typer.Option(help="by, by-sa, by-nc, cc0, ...; may be repeated.")] = None,
+    licence: Annotated[list[str] | None, typer.Option(help="by, by-sa, by-nc, cc0, mit, ...; may be repeated.")] = None,
     still: Annotated[bool, typer.Option("--still", help="Only objects without animation.")] = False,
     max_megabytes: Annotated[float | None, typer.Option(help="Largest file.", show_default=False)] = None,
     max_faces: Annotated[int | None, typer.Option(help="Most faces.", show_default=False)] = None,

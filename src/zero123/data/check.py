@@ -20,7 +20,7 @@ from zero123 import jobs
 from zero123.data.shards.reader import ShardedObjects, faults
 from zero123.data.silhouettes import Frame, agreement, mesh_files
 from zero123.data.sources import ObjectSource
-from zero123.data.view_files import camera_matrix, field_of_view, hashes, picture_levels, view_names
+from zero123.data.view_files import camera_matrix, field_of_view, hashes, origin, picture_levels, view_names
 from zero123.data.view_set import ViewSetError
 from zero123.geometry.camera import Camera
 
@@ -101,6 +101,7 @@ class _Looked:
     digest: str = ""
     opaque: bool = False
     mesh: bool = False
+    origin: str = ""
     lost_with: str | None = None  # the shard that is missing or cut short
 
 
@@ -179,7 +180,7 @@ def _look(source: ObjectSource, settings: CheckSettings, meshes: dict[str, Path]
         findings += _outlines(name, pictures, cameras, lens, meshes[name], settings)
     digest = hashlib.sha256("".join(sorted(map(_digest, pictures.values()))).encode()).hexdigest() if pictures else ""
     opaque = bool(pictures) and all((p[..., 3] == 255).all() for p in pictures.values())
-    return _Looked(name, findings, len(names), digest, opaque, name in meshes)
+    return _Looked(name, findings, len(names), digest, opaque, name in meshes, origin(files))
 
 
 def _lost_shard(source: ObjectSource, index: int) -> str | None:
@@ -267,11 +268,13 @@ def _fewer_views(looked: list[_Looked]) -> list[Finding]:
 
 
 def _doubles(looked: list[_Looked]) -> list[Finding]:
-    """Objects whose pictures are all those of another."""
-    found, seen = [], dict[str, str]()
+    """Objects whose pictures are all those of another, or that show the very mesh of another, from elsewhere."""
+    found, seen, meshes = [], dict[str, str](), dict[str, str]()
     for one in looked:
         if one.digest and (first := seen.setdefault(one.digest, one.name)) != one.name:
             found.append(Finding(one.name, "duplicate", f"the same pictures as {first}"))
+        elif one.origin and (first := meshes.setdefault(one.origin, one.name)) != one.name:
+            found.append(Finding(one.name, "duplicate", f"rendered from the same object as {first}"))
     return found
 
 

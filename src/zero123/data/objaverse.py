@@ -61,7 +61,7 @@ class Choice:
     """Which objects are wanted.
 
     Attributes:
-        licences: short names; empty for all.
+        licences: short names, which also find their long forms, or these; empty for all.
         still: only objects without animation.
         max_megabytes, max_faces: of the file; None for no limit. An object whose size is not known is left out.
         limit: how many at most, drawn at random.
@@ -78,7 +78,7 @@ class Choice:
     def wants(self, entry: Entry) -> bool:
         """Whether an object passes, the limit apart."""
         return (
-            (not self.licences or entry.licence in self.licences)
+            (not self.licences or not {entry.licence, short_licence(entry.licence)}.isdisjoint(self.licences))
             and (not self.still or entry.animations == 0)
             and (self.max_megabytes is None or (entry.megabytes is not None and entry.megabytes <= self.max_megabytes))
             and (self.max_faces is None or (entry.faces is not None and entry.faces <= self.max_faces))
@@ -90,6 +90,22 @@ class Choice:
         if self.limit is None or len(ordered) <= self.limit:
             return ordered
         return random.Random(self.seed).sample(ordered, self.limit)
+
+
+def short_licence(licence: str) -> str:
+    """The short name of a Creative Commons licence however Objaverse-XL's sources spell it; others as they are.
+
+    `creative commons - attribution - share alike`, `cc-by-sa-4.0` and `by-sa` are all `by-sa`.
+    """
+    text = licence.lower().replace("-", " ").replace("_", " ")
+    words = text.replace("share alike", "sa").replace("sharealike", "sa").replace("non commercial", "nc").split()
+    if "cc0" in words or "public domain dedication" in text:
+        return "cc0"
+    if not ("creative commons" in text or words[:1] == ["cc"]) or not {"by", "attribution"} & set(words):
+        return licence
+    alike = {"noncommercial": "nc", "noderivatives": "nd", "noderivs": "nd"}
+    kinds = {alike.get(word, word) for word in words} | ({"nd"} if "no deriv" in text else set())
+    return "-".join(["by", *(kind for kind in ("nc", "nd", "sa") if kind in kinds)])
 
 
 def read_uids(path: str | Path) -> list[str]:

@@ -113,6 +113,7 @@ def _fetch(batch: Sequence[Entry], out: Path, processes: int) -> dict[str, str]:
 
 
 def _fetch_xl(batch: Sequence[Entry], out: Path, processes: int) -> dict[str, str]:
+    package()  # else it is Python that tells, without the extra
     import pandas
     from objaverse import xl
 

@@ -145,6 +145,18 @@ def field_of_view(files: Mapping[str, bytes], name: str) -> float:
     return angle
 
 
+def origin(files: Mapping[str, bytes]) -> str:
+    """What the views were rendered from, as their manifest has it: the mesh's SHA-256, or the seed of a made object.
+
+    Nothing where that is not said.
+    """
+    try:
+        said = json.loads(files[MANIFEST])["source"]
+        return str(said["sha256"]) if "sha256" in said else f"procedural {said['procedural']}"
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
 def hashes(files: Mapping[str, bytes]) -> dict[str, str]:
     """SHA-256 of pictures as their manifest has them, by file name; none where there is no such manifest."""
     try:

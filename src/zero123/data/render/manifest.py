@@ -33,10 +33,11 @@ def describe(
         "sensor_mm": _SENSOR_MM,
         "hw": list(camera.hw),
     }
-    kind = "area" if isinstance(light, AreaLight) else "studio"
+    kind, origin = "area" if isinstance(light, AreaLight) else "studio", _origin(source)
     described = [
         {
             "file": f"{index:03d}.png",
+            "source": origin,
             "world_from_camera": matrix.tolist(),
             "lens": lens,
             "light": {"kind": kind, **asdict(light)},
@@ -50,7 +51,7 @@ def describe(
         "format": _FORMAT,
         "zero123": __version__,
         "object": source.name,
-        "source": _origin(source),
+        "source": origin,
         "renderer": renderer,
         "sampler": settings.cameras.sampler,
         "seed": settings.seed,

@@ -88,11 +88,14 @@ def write_shards(
 
     Raises:
         TooManyBroken: more than the share; finished shards stay.
+        ValueError: `out` is the folder of the views.
         OSError: the folder cannot be written, another run writes into it, or a shard cost three processes their life;
             finished shards stay.
     """
     settings = settings or ShardSettings()
     source, count = work.source, len(work.source.names)
+    if out.resolve() == source.root.resolve():  # whose views would then be read from the shards, not from here
+        raise ValueError(f"shards of {source.root} go into a folder of their own, not into it")
     broken = BrokenItems(count, settings.share)
     with _alone_in(out):
         plan = [range(first, min(first + settings.objects, count)) for first in range(0, count, settings.objects)]
