@@ -47,6 +47,21 @@ def ball(tmp_path, monkeypatch):
     return tmp_path / "ball.png"
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """Shapes of the views that were to be explained, each time; the fit is a small one of views that agree."""
+    original, asked = room.from_views, []
+
+    def from_views(images, camera, settings, *others):
+        asked.append(images.shape)
+        small = dataclasses.replace(SMALL, faces=settings.faces, texture=64, even_light=settings.even_light)
+        return original(images[:1].expand_as(images), camera, small, *others)  # what is drawn is noise: no solid
+
+    monkeypatch.setattr(room, "from_views", from_views)
+    monkeypatch.setattr(room, "PhotoSettings", functools.partial(room.PhotoSettings, ring=3, crown=0))
+    return asked
+
+
 @pytest.mark.parametrize(
     "method",
     [
@@ -55,16 +70,7 @@ def ball(tmp_path, monkeypatch):
         pytest.param(SDS, id="sds"),
     ],
 )
-def test_released_weights_make_a_mesh_by_every_method(released, ball, monkeypatch, capsys, method):
-    original, asked = room.from_views, []
-
-    def from_views(images, camera, settings, *others):
-        asked.append(images.shape)
-        small = dataclasses.replace(SMALL, faces=settings.faces, texture=64)
-        return original(images[:1].expand_as(images), camera, small, *others)  # what is drawn is noise: no solid
-
-    monkeypatch.setattr(room, "from_views", from_views)
-    monkeypatch.setattr(room, "PhotoSettings", functools.partial(room.PhotoSettings, ring=3, crown=0))
+def test_released_weights_make_a_mesh_by_every_method(released, ball, asked, capsys, method):
     how = method or ["--steps", "1"]
     code = run("reconstruct", ball, "--model", released, *how, "--elevation-deg", 20, "--faces", 400, "-o", "r/m.glb")
     said = capsys.readouterr()
@@ -73,3 +79,36 @@ def test_released_weights_make_a_mesh_by_every_method(released, ball, monkeypatc
     (mesh,) = load(ball.parent / "r" / "m.glb")
     assert is_watertight(mesh) and 50 < len(mesh.faces) <= 400 and math.isfinite(float(mesh.vertices.sum()))
     assert asked == ([] if method else [(4, 3, 256, 256)])
+
+
+def test_views_are_drawn_again_and_what_none_saw_is_refined_when_asked(released, ball, asked, monkeypatch, capsys):
+    steps, taken = [], room.refined
+
+    def refined(field, teacher, cameras, settings, progress):
+        steps.append((settings.steps, settings.seed))
+        return taken(field, teacher, cameras, dataclasses.replace(settings, side=8, cameras=10), progress)
+
+    monkeypatch.setattr(room, "refined", refined)
+    wanted = ("--rounds", 2, "--refine", 2, "--even-light", 1, "--steps", 1, "--seed", 4, "--elevation-deg", 20)
+    code = run("reconstruct", ball, "--model", released, *wanted, "--faces", 400, "-o", "r/m.glb")
+    assert code == 0, capsys.readouterr().err
+    assert asked == [(4, 3, 256, 256)] * 2 and steps == [(2, 4)]
+    (mesh,) = load(ball.parent / "r" / "m.glb")
+    assert is_watertight(mesh)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--method", "sjc", "--rounds", 2), "--rounds is of --method views: sjc draws no views"),
+        (("--method", "sds", "--refine", 9), "--refine is of --method views: sds draws no views"),
+        (("--method", "sds", "--even-light", 1), "--even-light is of --method views"),
+        (("--refine", 9, "--offload"), "--offload goes without --refine"),
+        (("--even-light", 2), "even-light"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(ball, capsys, options, line):
+    assert run("reconstruct", ball, *options, "-o", "r/m.glb") == 2
+    said = capsys.readouterr()
+    assert line in said.err and said.err.count("\n") == 1
+    assert not (ball.parent / "r").exists()

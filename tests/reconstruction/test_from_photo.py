@@ -7,17 +7,19 @@ from types import SimpleNamespace
 import exact_scene
 import pytest
 import torch
+from torch.nn import functional
 
 from zero123.diffusion.sampling import SamplingSettings
 from zero123.geometry.camera import Camera
-from zero123.geometry.orbit import OrbitPose
+from zero123.geometry.orbit import RADIUS, OrbitPose
 from zero123.images.matting import Matte
 from zero123.images.photo import Photo
 from zero123.reconstruction import from_photo as room
 from zero123.reconstruction.fit import FitSettings
-from zero123.reconstruction.from_photo import PhotoSettings, Watch, from_photo, ring_and_crown, source_at
+from zero123.reconstruction.from_photo import PhotoSettings, Watch, from_photo, near_photo, ring_and_crown, source_at
 from zero123.reconstruction.from_views import ReconstructionSettings
 from zero123.reconstruction.hull import HullSettings
+from zero123.reconstruction.unseen import UnseenSettings
 
 SIZE = 32
 QUICK = ReconstructionSettings(
@@ -56,6 +58,37 @@ def test_ring_and_crown_surround_the_object_between_each_other():
     assert torch.rad2deg(poses.azimuth).tolist() == pytest.approx([0, 90, 180, 270, 45, 135, 225, 315], abs=1e-3)
     assert torch.rad2deg(poses.elevation).tolist() == pytest.approx([5] * 4 + [50] * 4, abs=1e-4)
     assert len(ring_and_crown(PhotoSettings(ring=3, crown=0))) == 3
+
+
+def test_near_views_stand_on_a_circle_around_the_photo_and_over_no_pole():
+    settings = PhotoSettings(near=6, near_deg=20)
+    poses = near_photo(source_at(30.0), settings)
+    angle = torch.rad2deg(torch.acos(functional.normalize(poses.point(), dim=-1) @ source_at(30.0).point()[0] / RADIUS))
+    assert angle.tolist() == pytest.approx([20] * 6, abs=3)
+    assert float(near_photo(source_at(85.0), settings).elevation.max()) <= math.radians(80) + 1e-6
+    assert len(near_photo(source_at(0.0), PhotoSettings(near=0))) == 0
+    with pytest.raises(ValueError, match="near must be at least 0"):
+        PhotoSettings(near=-1)
+
+
+def test_what_no_view_saw_is_refined_before_the_surface_is_taken(monkeypatch):
+    done = []
+
+    def refined(field, teacher, cameras, settings, progress):
+        done.append((len(cameras.world_from_camera), cameras.hw, settings.steps, teacher))
+        with torch.no_grad():
+            field.colour.fill_(4.0)
+        progress(settings.steps, settings.steps)
+        return field.density > 0
+
+    monkeypatch.setattr(room, "Teacher", lambda model, photo, source, scale, weight: (tuple(photo.shape), len(source)))
+    monkeypatch.setattr(room, "refined", refined)
+    told, quick = [], dataclasses.replace(QUICK, input_colours=0.0)
+    settings = PhotoSettings(ring=4, crown=0, reconstruction=quick, unseen=UnseenSettings(steps=3))
+    found, _, _ = from_photo(TruthTeller(), photo_from(20.0), settings, lambda *what: told.append(what))
+    assert done == [(5, (64, 64), 3, ((1, 3, SIZE, SIZE), 1))]
+    assert told[-1] == ("unseen", 3, 3)
+    assert float(found.mesh.vertex_colours.mean()) > 0.9
 
 
 def test_true_views_give_the_object_and_every_stage_reports():

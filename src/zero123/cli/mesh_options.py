@@ -44,6 +44,15 @@ class MeshOptions:
             show_default=False,
         ),
     ] = None
+    even_light: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of the light in the colours that is taken out, for scenes with lamps of their own; 1 for all "
+            "that depends on how surfaces face.",
+        ),
+    ] = 0.0
     turntable: Annotated[str, typer.Option(help="The mesh turning, as mp4, gif or webp.")] = "mp4"
     depth_normals: Annotated[
         bool, typer.Option("--depth-normals", help="Also depth and normals of the mesh from all sides.")
@@ -74,11 +83,12 @@ class MeshOptions:
         """The settings of a reconstruction with these."""
         from dataclasses import replace
 
-        return replace(given, faces=self.faces, texture=self.texture)
+        return replace(given, faces=self.faces, texture=self.texture, even_light=self.even_light)
 
     def refuse_views(self, method: str) -> None:
         """Raise ValueError, in one line, if something is wanted that only a mesh made of views has."""
-        for name, wanted in (("texture", self.texture), ("export-dataset", self.export_dataset)):
+        views = {"texture": self.texture, "even-light": self.even_light, "export-dataset": self.export_dataset}
+        for name, wanted in views.items():
             if wanted:
                 raise ValueError(f"--{name} is of --method views: {method} draws no views and colours vertices")
 

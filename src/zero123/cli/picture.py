@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zero123.geometry.orbit import OrbitPose, RelativePose
     from zero123.images.photo import Photo
     from zero123.pipeline import NovelViews
+    from zero123.reconstruction.from_photo import PhotoSettings
 
 Picture = Annotated[Path, typer.Argument(help="PNG, JPEG or WebP of one object.", show_default=False)]
 Out = Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the results. [default: out/PICTURE]")]
@@ -109,14 +110,15 @@ def reconstruct(
     about: MeshPhotoOptions,
 ) -> None:
     """Make a textured 3D mesh: views all around, then a field fitted to them; or a field made by the model's score."""
-    file, settings, seconds = mesh.file(out, picture), how.settings(sampling, run), how.seconds
+    file, settings = mesh.file(out, picture), how.settings(sampling, run)
+    wanted = how.photo_settings(sampling.settings())
     if settings is not None:
         mesh.refuse_views(how.method)
     if settings is not None and about.distance is not None:
         raise ValueError(f"--distance is of --method views; of {how.method} it is --set input_radius")
     work = _start(picture, file.parent, run, sampling, about, how.frame, about.distance)
     if settings is None:
-        turning = work.reconstruct(file, mesh, seconds)
+        turning = work.reconstruct(file, mesh, wanted)
     else:
         turning = by_score(Start(work.views, work.photo, work.source), settings, file, mesh)
     say(f"{file}, turning in {turning}")
@@ -136,7 +138,7 @@ def demo(picture: Picture, out: Out = None, *, run: RunOptions, sampling: Sampli
     labels = ["picture"] + [f"{30 * k}°" for k in range(12)]
     io.save(work.folder / "sheet.png", contact_sheet(work.with_photo(pictures), 5, labels))
     save_video(work.folder / "orbit.mp4", pictures, 6)
-    work.reconstruct(work.folder / "model.glb", MeshOptions())
+    work.reconstruct(work.folder / "model.glb", MeshOptions(), MethodOptions().photo_settings(work.sampling))
     say(f"done in {time.monotonic() - start:.0f} s")
     say(f"{work.folder}: views/, sheet.png, orbit.mp4, model.glb, turntable.mp4, mask.png")
 
@@ -181,7 +183,7 @@ class _Work:
             labels += ["picture", *(f"{index:03d}-{sample}" for sample in range(shown)), "spread"]
         io.save(self.folder / "sheet.png", contact_sheet(torch.cat(rows), shown + 2, labels))
 
-    def reconstruct(self, file: Path, mesh: MeshOptions, seconds: float | None = None) -> Path:
+    def reconstruct(self, file: Path, mesh: MeshOptions, settings: PhotoSettings) -> Path:
         """Mesh, turntable, the views behind them and what else is wanted, written beside `file`; the turntable.
 
         What there is so far is written at once and kept if the run is stopped.
@@ -189,15 +191,15 @@ class _Work:
         from dataclasses import replace
 
         from zero123.images.remarks import remark_on_height
-        from zero123.reconstruction.from_photo import PhotoSettings, from_photo
+        from zero123.reconstruction.from_photo import from_photo
 
-        settings = PhotoSettings(sampling=self.sampling, radius=self.distance, seconds=seconds)
-        settings = replace(settings, reconstruction=mesh.settings(settings.reconstruction))
+        settings = replace(settings, radius=self.distance, reconstruction=mesh.settings(settings.reconstruction))
         if self.source is not None:
             degrees, radius = float(self.source.elevation[0].rad2deg()), float(self.source.radius[0])
             settings = replace(settings, elevation_deg=degrees, radius=radius)
+        refining = ("refining what no view saw",) if settings.unseen.steps else ()
         unread = self.source is None and self.views.model.place_reader is None
-        stages = ("drawing views all around", "fitting the object")
+        stages = ("drawing views all around", "fitting the object", *refining)
         watch = mesh.watch(file, self.photo)
         with mesh.what_is_left(file), bar(*(("finding the elevation",) if unread else ()), *stages) as update:
             found, images, poses = from_photo(self.views, self.photo, settings, update.named, watch)

@@ -14,10 +14,12 @@ from zero123.cli.mesh_options import MeshOptions
 from zero123.cli.options import RunOptions, SamplingOptions
 
 if TYPE_CHECKING:
+    from zero123.diffusion.sampling import SamplingSettings
     from zero123.geometry.orbit import OrbitPose
     from zero123.images.photo import Photo
     from zero123.pipeline import NovelViews
     from zero123.presets import ScoreSettings
+    from zero123.reconstruction.from_photo import PhotoSettings
     from zero123.reconstruction.score_run import Growing
 
 METHODS = ("views", "sjc", "sds")
@@ -44,6 +46,21 @@ class MethodOptions:
         str | None,
         typer.Option(help="Of views: all it may take, as 30s, 2m, 10m. [default: as it needs]", show_default=False),
     ] = None
+    rounds: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=8,
+            help="Of views: how often they are drawn; from the second time on they begin from renders of what the last "
+            "ones gave, so that they agree with each other.",
+        ),
+    ] = 1
+    refine: Annotated[
+        int,
+        typer.Option(
+            min=0, max=10_000, help="Of views: steps by the model's score where no view saw the object, such as 60."
+        ),
+    ] = 0
     frame: Annotated[int, typer.Option(min=0, help="Frame of a scene's transforms_train.json.")] = 0
 
     @property
@@ -57,6 +74,14 @@ class MethodOptions:
 
         return None if self.time is None else seconds_in(self.time)
 
+    def photo_settings(self, sampling: SamplingSettings) -> PhotoSettings:
+        """Of views."""
+        from zero123.reconstruction.from_photo import PhotoSettings
+        from zero123.reconstruction.unseen import UnseenSettings
+
+        unseen = UnseenSettings(self.refine, seed=sampling.seed)
+        return PhotoSettings(sampling=sampling, seconds=self.seconds, rounds=self.rounds, unseen=unseen)
+
     def settings(self, sampling: SamplingOptions, run: RunOptions) -> ScoreSettings | None:
         """The preset with what the person changed: steps, scale and seed first, then `--set`; None for views.
 
@@ -68,9 +93,14 @@ class MethodOptions:
         if self.method == "views":
             if self.preset is not None or self.change:
                 raise ValueError("--preset and --set are of --method sjc and sds")
+            if self.refine and run.offload:
+                raise ValueError("--offload goes without --refine, which needs all networks at every step")
             return None
         if self.time is not None:
             raise ValueError(f"--time is of --method views: {self.method} ends after --steps")
+        if self.rounds > 1 or self.refine:
+            name = "rounds" if self.rounds > 1 else "refine"
+            raise ValueError(f"--{name} is of --method views: {self.method} draws no views")
         for name in ("guidance_interval", "solver", "spacing", "joint"):
             if getattr(sampling, name) != next(f.default for f in fields(sampling) if f.name == name):
                 raise ValueError(f"--{name.replace('_', '-')} is of --method views: {self.method} draws no views")

@@ -49,6 +49,10 @@ class ShapeOptions:
     change: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE of --method sjc or sds, see reconstruct.")
     ] = None
+    time: Annotated[
+        str | None, typer.Option(help="Of --meshes and views: see reconstruct. [default: no limit]", show_default=False)
+    ] = None
+    rounds: Annotated[int, typer.Option(min=1, max=8, help="Of --meshes and views: see reconstruct.")] = 1
     elevation: Annotated[
         str | None,
         typer.Option(
@@ -79,8 +83,9 @@ class ShapeOptions:
         Raises:
             ValueError: in one line.
         """
-        names = {"method": self.method, "preset": self.preset, "set": self.change, "elevation": self.elevation}
-        names |= {"framing": self.frame, "search": self.search}
+        names: dict[str, Any] = {"method": self.method, "preset": self.preset, "set": self.change, "time": self.time}
+        names |= {"elevation": self.elevation, "framing": self.frame, "search": self.search}
+        names |= {"rounds": self.rounds > 1}
         if self.meshes is None and (given := [n for n, v in names.items() if v]):
             raise ValueError(f"--{given[0]} goes with --meshes FOLDER")
         if unknown := [m for m in self.method or () if m not in METHODS]:
@@ -112,7 +117,11 @@ class ShapeOptions:
         Raises:
             ValueError: a preset or a setting is unknown, or options do not go together; in one line.
         """
-        return {m: MethodOptions(m, self.preset, self.change).settings(sampling, run) for m in self.methods}
+        return {m: self._of(m).settings(sampling, run) for m in self.methods}
+
+    def _of(self, method: str) -> MethodOptions:
+        own = {"time": self.time, "rounds": self.rounds} if method == METHODS[0] else {}
+        return MethodOptions(method, self.preset, self.change, **cast(Any, own))
 
     def lines(
         self, views: NovelViews, settings: dict[str, ScoreSettings | None], sampling: SamplingSettings
@@ -120,12 +129,11 @@ class ShapeOptions:
         """The methods and the baselines, for each way to know the elevation."""
         from zero123.evaluation.shapes.benchmark import Line
         from zero123.evaluation.shapes.makers import ByScore, ByViews, Maker, baselines
-        from zero123.reconstruction.from_photo import PhotoSettings
 
         makers: list[Maker] = []
         for name, own in settings.items():
             if own is None:
-                makers.append(ByViews(views, PhotoSettings(sampling=sampling)))
+                makers.append(ByViews(views, self._of(name).photo_settings(sampling)))
             else:
                 makers.append(ByScore(views, name, own, own.steps, _grow(own, self.frame != "photo")))
         makers += baselines(views)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from zero123.geometry.camera import Camera
 from zero123.meshes.atlas import texels_of, textured, unwrap
+from zero123.meshes.light import light_on, without_light
 from zero123.meshes.mesh import Mesh
 from zero123.meshes.texture import Sight
 
@@ -42,7 +43,14 @@ class Photo:
     reach: float = 0.1
 
 
-def bake(mesh: Mesh, size: int, paint: Paint, photo: Photo | None = None, cameras: Sequence[Camera] = ()) -> Mesh:
+def bake(
+    mesh: Mesh,
+    size: int,
+    paint: Paint,
+    photo: Photo | None = None,
+    cameras: Sequence[Camera] = (),
+    even_light: float = 0.0,
+) -> Mesh:
     """The mesh with vertex colours, texture coordinates and a texture.
 
     What no camera saw is filled in from its surroundings. Where the photo ends, its difference from the field fades
@@ -55,6 +63,7 @@ def bake(mesh: Mesh, size: int, paint: Paint, photo: Photo | None = None, camera
         paint: what the field says.
         photo: what is painted over it; None for nothing.
         cameras: of the views that the field was fitted to, one each; none to believe the field everywhere.
+        even_light: share of the light that the colours hold which is taken out of them, in [0, 1]; see `light_on`.
 
     Raises:
         ValueError: the photo's shape does not fit its camera.
@@ -64,6 +73,9 @@ def bake(mesh: Mesh, size: int, paint: Paint, photo: Photo | None = None, camera
     layers = _layers(mesh, normals, known, photo, cameras)
     colours = _mixed(known, layers, mesh.vertices, normals, photo)
     mesh = mesh.replace(vertex_colours=colours.astype(np.float32), normals=normals)
+    light = even_light * light_on(mesh) if even_light else None
+    if light is not None:
+        mesh = mesh.replace(vertex_colours=without_light(colours, normals, light))
     if size < 16:
         return mesh
     flat, origin = unwrap(mesh, size)
@@ -72,7 +84,8 @@ def bake(mesh: Mesh, size: int, paint: Paint, photo: Photo | None = None, camera
     smooth = texels.interpolated(flat, normals[origin])
     smooth = (smooth / np.maximum(np.linalg.norm(smooth, axis=-1, keepdims=True), 1e-9)).astype(np.float32)
     near = _Layers(texels.interpolated(flat, layers.values[origin]), layers.sight)
-    return textured(flat, texels, _mixed(paint(points, smooth), near, points, smooth, photo))
+    colours = _mixed(paint(points, smooth), near, points, smooth, photo)
+    return textured(flat, texels, colours if light is None else without_light(colours, smooth, light))
 
 
 def spread(

@@ -68,6 +68,7 @@ class Rays:
         colour: on white, (N, 3).
         alpha: silhouette, (N,).
         confidence: in the silhouette, (N,).
+        painted: confidence in the colour, (N,).
         view: number of the view, (N,).
     """
 
@@ -78,31 +79,46 @@ class Rays:
     colour: Tensor
     alpha: Tensor
     confidence: Tensor
+    painted: Tensor
     view: Tensor
 
     def __getitem__(self, index: Tensor) -> Rays:
         return Rays(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
 
-def gather_rays(
-    images: Tensor, alpha: Tensor, confidence: Tensor, camera: Camera, hull: Hull, occupied: Tensor
-) -> Rays:
+@dataclass(frozen=True)
+class Told:
+    """What the pictures of V views say.
+
+    Attributes:
+        colour: on white, (V, 3, H, W).
+        alpha: silhouettes, (V, H, W).
+        confidence: in the silhouettes, (V, H, W).
+        painted: in the colours, (V, H, W).
+    """
+
+    colour: Tensor
+    alpha: Tensor
+    confidence: Tensor
+    painted: Tensor
+
+
+def gather_rays(told: Told, camera: Camera, hull: Hull, occupied: Tensor) -> Rays:
     """The rays of all views that meet marked cells.
 
     Args:
-        images: on white, (V, 3, H, W).
-        alpha: silhouettes, (V, H, W).
-        confidence: (V, H, W).
+        told: by the pictures.
         camera: V cameras.
         hull: its box and the views' shifts.
         occupied: cells where the object may be, bool (Z, Y, X).
     """
     kept = []
-    for view in range(len(images)):
+    for view in range(len(told.alpha)):
         pixels = camera.pixel_centres().reshape(-1, 2) - hull.shifts[view]
         origins, directions = camera[view].rays(pixels.to(camera.world_from_camera))
-        number = torch.full((len(origins),), view, device=images.device)
-        facts = (images[view].flatten(1).T, alpha[view].flatten(), confidence[view].flatten(), number)
+        number = torch.full((len(origins),), view, device=origins.device)
+        layers = (layer[view].flatten() for layer in (told.alpha, told.confidence, told.painted))
+        facts = (told.colour[view].flatten(1).T, *layers, number)
         kept.append(narrowed(Rays(origins, directions, origins[:, 0], origins[:, 0], *facts), occupied, hull))
     return Rays(*(torch.cat([getattr(part, name) for part in kept]) for name in Rays.__dataclass_fields__))
 
@@ -262,7 +278,7 @@ def _loss(
     seen = render(field, batch.origins, batch.directions, behind, march, span, occupied, offset)
     trusted = weights[batch.view] * torch.where(batch.view == 0, settings.input_weight, 1.0)
     # Absolute differences: where views disagree the median wins, not a blur of all.
-    colour = _robust(seen.colour - target).mean(dim=-1)
+    colour = _robust(seen.colour - target).mean(dim=-1) * batch.painted
     shape = _robust(seen.opacity - batch.alpha) * batch.confidence
     data = (trusted * (colour + settings.silhouette_weight * shape)).sum() / trusted.sum().clamp(min=1e-6)
     loss = data + settings.entropy_weight * done / sum(settings.steps) * opacity_entropy(seen.opacity)

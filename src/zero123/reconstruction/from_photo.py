@@ -20,9 +20,12 @@ from zero123.pipeline import NovelViews
 from zero123.reconstruction.budget import coarser, within
 from zero123.reconstruction.elevation import found_source
 from zero123.reconstruction.fit import Show
-from zero123.reconstruction.from_views import Reconstruction, ReconstructionSettings, from_views
+from zero123.reconstruction.from_views import Reconstruction, ReconstructionSettings, from_views, mesh_of
 from zero123.reconstruction.hull import HullSettings
 from zero123.reconstruction.preview import renders
+from zero123.reconstruction.score_gradient import sds_weight
+from zero123.reconstruction.teacher import Teacher
+from zero123.reconstruction.unseen import UnseenSettings, refined
 
 Progress = Callable[[str, int, int], None]
 
@@ -52,6 +55,8 @@ class PhotoSettings:
     Attributes:
         ring: views all around at `ring_elevation_deg`.
         crown: views all around at `crown_elevation_deg`.
+        near: views around the photo itself, `near_deg` from it, where a model is at its best.
+        near_deg: their angle to the photo, degrees.
         ring_elevation_deg, crown_elevation_deg: heights of the cameras above the horizon.
         elevation_deg: height from which the photo was taken; None lets the model estimate it, by its reader or, where
             it has none, by four more views, see `reconstruction.elevation`.
@@ -61,12 +66,16 @@ class PhotoSettings:
         rounds: how often views are drawn; from the second time on they begin from renders of what the last ones gave,
             so that they agree with each other.
         strength: how far up the noise levels they then begin, in (0, 1].
+        unseen: how what no view saw is refined by the model's score once the views are explained; not at all without
+            steps.
         sampling: how views are drawn.
         reconstruction: how they become a mesh.
     """
 
     ring: int = 12
     crown: int = 8
+    near: int = 0
+    near_deg: float = 25.0
     ring_elevation_deg: float = 10.0
     crown_elevation_deg: float = 45.0
     elevation_deg: float | None = None
@@ -74,12 +83,15 @@ class PhotoSettings:
     seconds: float | None = None
     rounds: int = 1
     strength: float = 0.5
+    unseen: UnseenSettings = field(default_factory=UnseenSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     reconstruction: ReconstructionSettings = _SOFT_VIEWS
 
     def __post_init__(self) -> None:
         if self.ring < 3 or self.crown < 0:
             raise ValueError(f"ring must be at least 3 and crown at least 0, got {self.ring} and {self.crown}")
+        if self.near < 0 or not 0 < self.near_deg <= 90:
+            raise ValueError(f"near must be at least 0, at 0 to 90 degrees, got {self.near} at {self.near_deg}")
         if self.rounds < 1:
             raise ValueError(f"rounds must be at least 1, got {self.rounds}")
         if self.elevation_deg is not None:
@@ -111,6 +123,14 @@ def ring_and_crown(settings: PhotoSettings) -> OrbitPose:
     return OrbitPose.cat([ring, crown])
 
 
+def near_photo(source: OrbitPose, settings: PhotoSettings) -> OrbitPose:
+    """The cameras around a photo's own pose, (1,), on a circle about it: (near,); none over a pole."""
+    turn = 2 * math.pi * torch.arange(settings.near) / max(settings.near, 1)
+    away, steep = math.radians(settings.near_deg), math.radians(80)
+    elevation = (source.elevation + away * torch.sin(turn)).clamp(-steep, steep)
+    return OrbitPose(source.azimuth + away * torch.cos(turn) / torch.cos(elevation), elevation, torch.tensor(RADIUS))
+
+
 def from_photo(
     views: NovelViews,
     photo: Photo,
@@ -124,8 +144,8 @@ def from_photo(
         views: the model.
         photo: from `views.prepare`.
         settings: None for the defaults.
-        progress: told what is being done ("elevation" where views are drawn for it, "views" or "fit"), steps done, and
-            steps in all.
+        progress: told what is being done ("elevation" where views are drawn for it, "views", "fit", "unseen"), steps
+            done, and steps in all.
         watch: shown what there is so far.
 
     Returns:
@@ -137,7 +157,7 @@ def from_photo(
     """
     settings, start, watch = settings or PhotoSettings(), time.monotonic(), watch or Watch()
     source = _source(views, photo, settings, progress)
-    poses = ring_and_crown(settings)
+    poses = OrbitPose.cat([ring_and_crown(settings), near_photo(source, settings)])
     everything, begin = OrbitPose.cat([source, poses]), None
     for left in reversed(range(settings.rounds)):
         asked = (photo, poses.relative_to(source), settings.sampling, source, _named(progress, "views"))
@@ -152,10 +172,36 @@ def from_photo(
     if settings.seconds is not None:
         how = within(how, settings.seconds - (time.monotonic() - start))
     told = _named(progress, "fit")
-    found = _as_memory_allows(
-        lambda fitting: from_views(images, camera, fitting, told, photo.rgba[3], watch.field), how, watch
-    )
-    return found, images, everything
+
+    def make(fitting: ReconstructionSettings) -> Reconstruction:
+        found = from_views(images, camera, fitting, told, photo.rgba[3], watch.field)
+        if not settings.unseen.steps:
+            return found
+        teacher = Teacher(views.model, photo.on_white[None], source, settings.unseen.scale, sds_weight)
+        own = (photo, camera, replace(settings, reconstruction=fitting), _named(progress, "unseen"))
+        return _with_unseen(found, teacher, *own)
+
+    return _as_memory_allows(make, how, watch), images, everything
+
+
+_LOOKS = 64
+"""Side of the pictures by which it is found what the views saw, pixels."""
+
+
+def _with_unseen(
+    found: Reconstruction,
+    teacher: Teacher,
+    photo: Photo,
+    camera: Camera,
+    settings: PhotoSettings,
+    progress: Callable[[int, int], None] | None,
+) -> Reconstruction:
+    """The same with what no view saw refined; as it was where the views saw everything."""
+    changed = refined(found.field, teacher, camera.resized((_LOOKS, _LOOKS)), settings.unseen, progress)
+    if not bool(changed.any()):
+        return found
+    picture = torch.cat((photo.on_white, photo.rgba[3:]))
+    return replace(found, mesh=mesh_of(found.field, found.hull, picture, camera, settings.reconstruction))
 
 
 def _quick(settings: ReconstructionSettings) -> ReconstructionSettings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,11 +19,14 @@ from zero123.meshes.bake import Photo, bake
 from zero123.meshes.finishing import clean
 from zero123.meshes.mesh import Mesh
 from zero123.meshes.surface import extract_surface
-from zero123.reconstruction.fit import FitSettings, Progress, Show, fit, gather_rays
-from zero123.reconstruction.hull import Hull, HullSettings, silhouettes, voted_hull
+from zero123.reconstruction.fit import FitSettings, Progress, Show, Told, fit, gather_rays
+from zero123.reconstruction.hull import Hull, HullSettings, beside_outlines, silhouettes, voted_hull
 
 _SOMETHING = 0.2
 """Raw density by which the densest place must differ from the emptiest for there to be an object."""
+
+_RIM = 0.1
+"""Belief in the colours beside the outline of a soft view."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class ReconstructionSettings:
         fit: how the field is fitted.
         picture_size: views are brought to this height for the fit, pixels; the input keeps its sharpness for the
             colours.
+        rim: width of the band inside the outlines of generated views whose colours are hardly believed, pixels at
+            `picture_size`: soft views fade to white there.
         level: raw density at the surface, in (-1, 1); one voxel of 0.35 blocks half of a ray, and blurring costs a
             little.
         blur: of the density before the surface is taken, voxels (standard deviation); closes pinholes.
@@ -41,6 +47,7 @@ class ReconstructionSettings:
         smallest_part: parts below this share of the largest part's volume are dropped.
         smoothing: rounds of smoothing of the surface, which keeps edges.
         input_colours: weight of the input picture's own colours where it saw the surface squarely, in [0, 1].
+        even_light: share of the light in the colours that is taken out of them, in [0, 1]; see `meshes.light`.
         texture: side of the texture, texels; None for one in which the input picture keeps its sharpness, 0 for
             colours at the vertices only.
     """
@@ -48,12 +55,14 @@ class ReconstructionSettings:
     hull: HullSettings = field(default_factory=HullSettings)
     fit: FitSettings = field(default_factory=FitSettings)
     picture_size: int = 128
+    rim: int = 0
     level: float = 0.25
     blur: float = 1.0
     faces: int = 30000
     smallest_part: float = 0.02
     smoothing: int = 20
     input_colours: float = 1.0
+    even_light: float = 0.0
     texture: int | None = None
 
 
@@ -109,10 +118,28 @@ def from_views(
         confidence[0] = 1
     hull = voted_hull(alpha, cameras, settings.hull)
     occupied = _widened(hull.votes > settings.hull.doubt)
-    rays = gather_rays(_on_white(small), alpha, confidence, cameras, hull, occupied)
+    rays = gather_rays(
+        Told(_on_white(small), alpha, confidence, _painted(alpha, settings.rim)), cameras, hull, occupied
+    )
     found, weights = fit(rays, hull, occupied, settings.hull.agreement, settings.fit, progress, show)
-    mesh = painted(surface_of(found, occupied, settings), found, photo, views, settings)
-    return Reconstruction(found, mesh, hull, weights, cameras.hw[0])
+    return Reconstruction(found, mesh_of(found, hull, photo, views, settings), hull, weights, cameras.hw[0])
+
+
+def mesh_of(found: VoxelField, hull: Hull, photo: Tensor, views: Camera, settings: ReconstructionSettings) -> Mesh:
+    """The clean, coloured surface of a field.
+
+    Args:
+        found: the field.
+        hull: where the object may be.
+        photo: the input picture, straight alpha, (4, H, W).
+        views: all cameras, the photo's first; `hw` the photo's.
+        settings: of surface and colours.
+
+    Raises:
+        ValueError: there is nothing.
+    """
+    occupied = _widened(hull.votes > settings.hull.doubt)
+    return painted(surface_of(found, occupied, settings), found, photo, views, settings)
 
 
 @torch.no_grad()
@@ -157,7 +184,8 @@ def painted(mesh: Mesh, found: VoxelField, photo: Tensor, views: Camera, setting
         size = int(min(max(2 ** math.ceil(math.log2(4 * photo.shape[-1])), 512), 2048))
     cameras = [views[k].resized((photo.shape[-2], photo.shape[-1])) for k in range(len(views.world_from_camera))]
     over = Photo(photo, cameras[0], settings.input_colours)
-    return bake(mesh, size, lambda points, normals: field_colours(found, points, normals), over, cameras)
+    paint = partial(field_colours, found)
+    return bake(mesh, size, paint, over, cameras, settings.even_light)
 
 
 @torch.no_grad()
@@ -221,6 +249,15 @@ def _on_white(images: Tensor) -> Tensor:
     if images.shape[1] == 3:
         return images
     return images[:, :3] * images[:, 3:] + 1 - images[:, 3:]
+
+
+def _painted(alpha: Tensor, rim: int) -> Tensor:
+    """How far the views' colours are to be believed, (V, H, W), in [0, 1]; the first view's everywhere."""
+    painted = torch.ones_like(alpha)
+    if rim:
+        # Not 0: a thin thing is all rim.
+        painted[1:] = torch.where(beside_outlines(alpha[1:], rim), _RIM, painted[1:])
+    return painted
 
 
 def _with_alpha(image: Tensor) -> Tensor:

@@ -79,6 +79,13 @@ def silhouettes(images: Tensor, halo: float = 0.0) -> tuple[Tensor, Tensor]:
     return alpha, torch.where(enclosed, 0.2, 1.0).to(images)
 
 
+def beside_outlines(alpha: Tensor, width: int) -> Tensor:
+    """The part of silhouettes, (V, H, W), that lies within `width` pixels of their outlines, bool."""
+    solid = (alpha > 0.5).to(alpha)[:, None]
+    core = -functional.max_pool2d(-functional.pad(solid, (width,) * 4), 2 * width + 1, 1)
+    return (alpha > 0) & (core[:, 0] < 0.5)
+
+
 def _connected_to_frame(free: Tensor) -> Tensor:
     """The part of a mask (V, H, W) that is connected to the frame of its picture."""
     import numpy as np
