@@ -16,11 +16,22 @@ from zero123.evaluation.cases import Case
 from zero123.evaluation.protocols import Protocol
 from zero123.evaluation.shape_scores import ShapeSettings, compare_shapes
 from zero123.evaluation.shapes.cost import measured
-from zero123.evaluation.shapes.judging import ShapeJudging, Turn, in_true_world, judge, true_turn, turntable_scores
+from zero123.evaluation.shapes.judging import (
+    ShapeJudging,
+    Turn,
+    agreement_of,
+    in_true_world,
+    judge,
+    true_turn,
+    turntable_scores,
+)
+from zero123.evaluation.shapes.makers import Made
 from zero123.evaluation.shapes.outline_solids import coloured_by, extruded_outline, fitted_ellipsoid
 from zero123.evaluation.shapes.truth import TrueShape, check_placed, outline_overlap, true_shape, true_sources
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import OrbitPose
+from zero123.geometry.paths import turntable
+from zero123.images.alpha import composite
 from zero123.images.io import PictureError
 from zero123.meshes.export import export_mesh
 from zero123.meshes.load import MeshError
@@ -219,3 +230,15 @@ def test_a_mesh_made_of_true_views_beats_the_baselines():
         assert own["chamfer_mean"] < other["chamfer_mean"]
         for name in ("volume_iou", "f_score@0.05", "turntable_iou", "turntable_psnr"):
             assert own[name] > other[name], name
+
+
+def test_views_agree_along_the_mesh_they_show_and_less_where_they_are_in_each_others_places():
+    mesh, poses = spheroid(0.35, 0.3), turntable(8, 0.3)
+    camera = Camera.from_orbit(poses, hw=(48, 48))
+    drawn = torch.stack([torch.from_numpy(draw_picture(mesh, camera[k])) for k in range(8)])
+    views = composite(drawn, torch.ones(3))
+    right = agreement_of(Made(mesh, 0.0, views, poses))["views_psnr"]
+    assert right > 35
+    assert agreement_of(Made(mesh, 0.0, views.roll(2, 0), poses))["views_psnr"] == pytest.approx(right, abs=3)
+    assert agreement_of(Made(mesh, 0.0, views[[1, 0, 2, 4, 3, 5, 7, 6]], poses))["views_psnr"] < right - 10
+    assert agreement_of(Made(mesh, 0.0)) == {}

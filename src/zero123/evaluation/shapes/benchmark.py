@@ -20,6 +20,7 @@ from zero123.evaluation.shapes.judging import (
     Judged,
     ShapeJudging,
     Turn,
+    agreement_of,
     in_true_world,
     judge,
     least_distance,
@@ -70,7 +71,7 @@ class Outcome:
     """What a line made of an object.
 
     Attributes:
-        scores: see `Judged`; empty where it failed.
+        scores: see `Judged` and `agreement_of`; empty where it failed.
         seconds: from the picture to the textured mesh; None where the work was stopped in between.
         gigabytes: at most; see `Cost`.
         elevation_deg: from which the picture was taken to be taken.
@@ -226,15 +227,15 @@ def _line(job: Job, line: Line, case: Case, truth: TrueShape, turn: Turn) -> Out
         return Outcome({}, seconds, cost.gigabytes, fault=f"not to be judged: {error}")
     export_mesh(mesh, folder / f"{line.file}.glb")
     io.save(folder / f"{line.file}.png", _sheet(case, turn.pictures, judged))
-    outcome = _outcome(made, judged, seconds, cost.gigabytes)
+    outcome = _outcome(made, {**judged.scores, **agreement_of(made)}, seconds, cost.gigabytes)
     with atomic_path(record) as temporary:
         temporary.write_text(json.dumps({**of, **asdict(outcome)}, indent=1) + "\n", encoding="utf-8")
     return outcome
 
 
-def _outcome(made: Made, judged: Judged, seconds: float | None, gigabytes: float | None) -> Outcome:
+def _outcome(made: Made, scores: dict[str, float], seconds: float | None, gigabytes: float | None) -> Outcome:
     degrees = float(torch.rad2deg(torch.tensor(made.elevation, dtype=torch.float64)))
-    return Outcome(judged.scores, seconds, gigabytes, degrees, len(made.mesh.faces))
+    return Outcome(scores, seconds, gigabytes, degrees, len(made.mesh.faces))
 
 
 def _kept(record: Path, of: dict[str, Any]) -> Outcome | None:

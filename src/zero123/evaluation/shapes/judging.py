@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zero123.evaluation.consistency import view_consistency
 from zero123.evaluation.metrics import psnr
 from zero123.evaluation.shape_scores import Search, ShapeSettings, compare_shapes
+from zero123.evaluation.shapes.makers import Made
 from zero123.evaluation.shapes.truth import TrueShape, outline_overlap
 from zero123.geometry.camera import Camera
 from zero123.geometry.paths import turntable
@@ -140,6 +142,15 @@ def turntable_scores(made: Tensor, truth: Turn) -> dict[str, float]:
         "turntable_psnr": float(psnr(first, second).mean()),
         "turntable_psnr_foreground": float(psnr(first, second, truth.pictures[:, 3:] > 0.5).mean()),
     }
+
+
+def agreement_of(made: Made) -> dict[str, float]:
+    """`views_psnr`: how well the views that a mesh was made of agree along it, decibels; empty where there are none."""
+    if made.views is None or made.poses is None:
+        return {}
+    camera = Camera.from_orbit(made.poses.to("cpu"), hw=(made.views.shape[-2], made.views.shape[-1]))
+    value = view_consistency(made.views.cpu(), camera, made.mesh).psnr
+    return {"views_psnr": value} if math.isfinite(value) else {}
 
 
 def least_distance(truth: TrueShape, judging: ShapeJudging) -> float:

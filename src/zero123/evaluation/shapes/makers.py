@@ -33,10 +33,14 @@ class Made:
     Attributes:
         mesh: in the world of the photo: its camera at azimuth 0.
         elevation: from which the photo was taken to be taken, radians.
+        views: that it was made of, the photo first, on white, (V, 3, S, S); None where none were drawn.
+        poses: of their cameras, (V,), in the mesh's world.
     """
 
     mesh: Mesh
     elevation: float
+    views: Tensor | None = None
+    poses: OrbitPose | None = None
 
 
 class Maker(Protocol):
@@ -80,8 +84,8 @@ class ByViews:
         if source is not None:
             elevation_deg, radius = math.degrees(float(source.elevation[0])), float(source.radius[0])
             settings = replace(settings, elevation_deg=elevation_deg, radius=radius)
-        found, _, poses = from_photo(self.views, photo, settings)
-        return Made(found.mesh, float(poses.elevation[0]))
+        found, images, poses = from_photo(self.views, photo, settings)
+        return Made(found.mesh, float(poses.elevation[0]), images, poses)
 
 
 @dataclass(frozen=True)

@@ -157,6 +157,7 @@ _COLUMNS = {
     "turntable_iou": ("turn: IoU", 3),
     "turntable_psnr": ("turn: PSNR", 2),
     "turntable_psnr_foreground": ("turn: PSNR foreground", 2),
+    "views_psnr": ("views agree, dB", 2),
 }
 
 
