@@ -18,6 +18,7 @@ pytest.importorskip("gradio", reason="the page needs the extra ui")
 import gradio as gr
 
 from command import model_at
+from small_disk import files_of_at_most
 from tiny_model import blobs
 from zero123.images import io as images
 from zero123.ui import long_tasks, tasks
@@ -132,8 +133,14 @@ def test_what_cannot_be_asked_for_is_refused_before_any_work(desk, cut):
         desk.request(None, ViewSettings(model="tiny"))
     with pytest.raises(gr.Error, match="zero123 weights get far"):
         desk.request(cut, ViewSettings(model="far"))
-    with pytest.raises(gr.Error, match="-90 to 90"):
-        desk.request(cut, ViewSettings(model="tiny"), float("nan"))
+    for wrong in (float("nan"), "91", "high up"):
+        with pytest.raises(gr.Error, match="picture's height must be a number from -90 to 90"):
+            desk.request(cut, ViewSettings(model="tiny"), wrong)
+
+
+def test_a_height_that_is_not_given_is_read_by_the_model_and_zero_is_a_height(desk, cut):
+    heights = [desk.request(cut, ViewSettings(model="tiny"), given).photo_elevation for given in (None, "", " ", "0")]
+    assert heights == [None, None, None, 0.0]
 
 
 def test_a_visitors_name_is_never_a_path(desk):
@@ -206,6 +213,20 @@ def wait_for(ready, seconds=60):
     while not ready():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_a_full_disk_is_said_so_and_nothing_half_is_left(desk, cut):
+    before = sorted(desk.room(ME).iterdir())
+    with pytest.raises(gr.Error, match=r"too large|No space") as error:
+        desk.call(ME, on_a_full_disk, asked(desk, cut, seed=21), desk.room(ME), seconds=60)
+    assert "\n" not in str(error.value)
+    assert sorted(desk.room(ME).iterdir()) == before
+    assert desk.draw(ME, asked(desk, cut, seed=21)).pictures[0].is_file()
+
+
+def on_a_full_disk(models, report, request, folder):
+    with files_of_at_most(100):
+        return tasks.draw(models, report, request, folder)
 
 
 def test_a_room_that_cannot_be_written_is_said_so(desk, cut, tmp_path):

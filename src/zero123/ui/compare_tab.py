@@ -39,7 +39,7 @@ class CompareTab:
         self.go.click(self.draw, [*inputs, *right.all], [b, told_b], show_progress_on=b, **quick)
 
     def draw(
-        self, session: Session, azimuth: float, elevation: float, radius: float, photo: float | None, model: str,
+        self, session: Session, azimuth: float, elevation: float, radius: float, photo: str, model: str,
         steps: int, scale: float, seed: int, request: gr.Request,
     ) -> tuple[Any, str]:  # fmt: skip
         """One side."""

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from zero123.ui import tasks
-from zero123.ui.desk import Desk, Session
+from zero123.ui.desk import Desk, Session, picture_height
 from zero123.ui.layout import data_url, facts, mask_brush, picture_input, slider
 from zero123.ui.settings import RANGES, ViewSettings, number
 
@@ -92,9 +92,11 @@ class Controls:
         with gr.Accordion("Background and mask", open=False, elem_id="background"):
             self.method = gr.Dropdown(_METHODS, value="auto", label="How the object is found")
             self.mask = mask_brush()
-            self.elevation = gr.Number(
-                None, label="Picture taken from, degrees above the horizon (empty: estimated)", minimum=-90, maximum=90
-            )
+            # A number field shows 0 where nothing is given, which is a height too.
+            self.elevation = gr.Textbox(
+                "", label="Picture taken from, degrees above the horizon", placeholder="read by the model", max_lines=1,
+                elem_id="taken-from",
+            )  # fmt: skip
         with gr.Group(elem_classes="drawing"):
             self.drawing = DrawingControls.lay_out(desk)
         self.licence = gr.HTML(self._licence(desk.first.name), elem_id="licence")
@@ -115,10 +117,13 @@ class Controls:
         self.drawing.model.change(
             self._licence, self.drawing.model, self.licence, queue=False, api_visibility="private"
         )
+        height = [self.session, self.elevation]
+        told: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
         return [
             self.picture.change(self.found, inputs, **cut),
             self.method.input(self.found, inputs, **cut),
             self.mask.submit(self.masked, mask, **cut),
+            gr.on([self.elevation.submit, self.elevation.blur], self.taken_from, height, plot, **told),
         ]
 
     def found(self, session: Session, picture: str | None, method: str, request: gr.Request) -> list[Any]:
@@ -146,6 +151,12 @@ class Controls:
             seconds=_CUT_S,
         )  # fmt: skip
         return self._shown(replace(session, cut=cut))
+
+    def taken_from(self, session: Session, height: str) -> Any:
+        """The camera plot with the picture's camera as high as the visitor says."""
+        read = session.cut.elevation if session.cut else None
+        given = picture_height(height)
+        return gr.HTML(height=next((value for value in (given, read) if value is not None), 0.0))
 
     def _shown(self, session: Session, fault: str = "") -> list[Any]:
         cut = session.cut

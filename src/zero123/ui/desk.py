@@ -17,7 +17,7 @@ import gradio as gr
 
 from zero123.ui import tasks
 from zero123.ui.model_list import KnownModel
-from zero123.ui.settings import ViewSettings
+from zero123.ui.settings import RANGES, ViewSettings, number
 
 if TYPE_CHECKING:
     from zero123.service.worker import Event, Worker
@@ -106,7 +106,7 @@ class Desk:
         self._worker("quick").call(tasks.load, self.first.source)
 
     def request(
-        self, cut: tasks.CutOut | None, settings: ViewSettings, photo_elevation: float | None = None
+        self, cut: tasks.CutOut | None, settings: ViewSettings, photo_elevation: str | float | None = None
     ) -> tasks.Request:
         """What to ask a worker for.
 
@@ -122,9 +122,7 @@ class Desk:
                 f"{name} is not on this machine; whoever runs this page can fetch it: zero123 weights get {name}",
                 print_exception=False,
             )
-        if photo_elevation is not None and not abs(photo_elevation) <= 90:
-            raise gr.Error("The picture's elevation must be a number from -90 to 90°.", print_exception=False)
-        return tasks.Request(cut.file, model.source, settings, photo_elevation)
+        return tasks.Request(cut.file, model.source, settings, picture_height(photo_elevation))
 
     def draw(self, session: str | None, request: tasks.Request) -> tasks.Drawn:
         """A view; one that was drawn before is there at once."""
@@ -236,6 +234,21 @@ class Job(Generic[T]):
                 stop.set()
 
 
+def picture_height(value: str | float | None) -> float | None:
+    """Height a picture was taken from, degrees, as a visitor gave it; None where nothing was given.
+
+    Raises:
+        gr.Error: no number, or out of range; in one line.
+    """
+    if value is None or not str(value).strip():
+        return None
+    try:
+        found: float = number("the picture's height", value, RANGES["elevation"])
+    except ValueError as error:
+        raise gr.Error(f"{error}.".capitalize(), print_exception=False) from error
+    return found
+
+
 _REMEMBERED = 2000
 """Views that are not drawn again while their files are there."""
 
@@ -251,4 +264,6 @@ def _told(args: tuple[Any, ...]) -> Iterator[None]:
         words = "stopped" if isinstance(error, Cancelled) else str(error)
         for path in (arg for arg in args if isinstance(arg, Path)):
             words = words.replace(str(path), path.name)
-        raise gr.Error(words[:1].upper() + words[1:], print_exception=False) from error
+        if "." not in words.partition(" ")[0]:  # a file keeps its name
+            words = words[:1].upper() + words[1:]
+        raise gr.Error(words, print_exception=False) from error

@@ -70,7 +70,7 @@ class MeshTab:
         self.stop.click(self.stopped, queue=False, api_visibility="private", show_progress="hidden")
 
     def make(
-        self, session: Session, model: str, steps: int, scale: float, seed: int, photo: float | None, detail: str,
+        self, session: Session, model: str, steps: int, scale: float, seed: int, photo: str, detail: str,
         faces: int, texture: bool, request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
         """The mesh, told as it goes."""

@@ -53,7 +53,7 @@ class OrbitTab:
         self.stop.click(self.stopped, queue=False, api_visibility="private", show_progress="hidden")
 
     def make(
-        self, session: Session, model: str, steps: int, scale: float, seed: int, photo: float | None, frames: int,
+        self, session: Session, model: str, steps: int, scale: float, seed: int, photo: str, frames: int,
         elevation: float, fps: float, request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
         """The orbit, told as it goes."""

@@ -32,7 +32,7 @@ class ViewTab:
                     label="View", interactive=False, height=540, elem_id="result", buttons=["download", "fullscreen"]
                 )
                 self.samples = gr.Gallery(
-                    label="Samples", columns=8, rows=1, height=104, visible=False, allow_preview=False,
+                    label="Samples", columns=8, rows=1, height=126, visible=False, allow_preview=False,
                     elem_id="samples", buttons=[],
                 )  # fmt: skip
                 self.facts = gr.HTML(elem_id="facts")
@@ -98,7 +98,7 @@ class ViewTab:
 
     def preview(
         self, session: Session, azimuth: float, elevation: float, radius: float, model: str, steps: int, scale: float,
-        seed: int, photo: float | None, live: bool, request: gr.Request,
+        seed: int, photo: str, live: bool, request: gr.Request,
     ) -> Any:  # fmt: skip
         """The view at once, at one step, while the camera moves."""
         if session.cut is None or not live:
@@ -110,7 +110,7 @@ class ViewTab:
 
     def draw(
         self, session: Session, request: gr.Request, azimuth: float, elevation: float, radius: float, model: str,
-        steps: int, scale: float, seed: int, photo: float | None, samples: int, guesses: bool,
+        steps: int, scale: float, seed: int, photo: str, samples: int, guesses: bool,
     ) -> Any:  # fmt: skip
         """The view as it is set, with its samples; kept in the history."""
         samples = max(samples, _FEW_SAMPLES) if guesses else samples
@@ -157,7 +157,7 @@ class ViewTab:
         parts = [wanted.words, wanted.model, f"{wanted.steps} step{'s' * (wanted.steps > 1)}", f"seed {wanted.seed}"]
         parts.append(f"{drawn.seconds:.1f} s")
         if guesses:
-            parts.append(f"spread up to {drawn.spread:.2f}")
+            parts.append(f"yellow to dark: where samples differ, by up to {drawn.spread:.2f}")
             if drawn.spread < _AGREED:
                 parts.append("all samples agree: with one step a model gives its mean; take 4 or more")
         return facts(parts)

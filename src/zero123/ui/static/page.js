@@ -6,6 +6,8 @@ window.zero123 = window.zero123 || { plot: () => {} };
   const press = (id) => document.getElementById(id)?.click();
   own.rest = (after) => { clearTimeout(timer); timer = setTimeout(() => press("settle"), after); };
   own.moved = (azimuth, elevation, radius) => { own.plot(azimuth, elevation, radius); own.rest(900); };
+  // A file that is no picture is said so in words; the browser's torn picture beside them says nothing more.
+  document.addEventListener("error", (e) => { if (e.target.matches?.("#picture img")) e.target.style.visibility = "hidden"; }, true);
   own.theme = () => {
     const dark = document.body.classList.toggle("dark");
     try { localStorage.setItem("zero123-theme", dark ? "dark" : "light"); } catch { /* private window */ }
