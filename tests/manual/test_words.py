@@ -170,3 +170,20 @@ def test_the_changelog_has_the_version_of_the_package():
     import zero123
 
     assert f"## [{zero123.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_tree_in_the_readme_names_every_module_once():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = text.split("## Where things are")[1].split("```")[1].split("\ntests/")[0]
+    folders, named = [], []
+    for line in tree.strip().splitlines()[1:]:
+        depth = (len(line) - len(line.lstrip())) // 2 - 1
+        words = re.match(r"(\S+(?: \S+\.py)*)", line.strip())[1].split()
+        if words[0].endswith("/"):
+            folders = [*folders[:depth], words[0]]
+        named += ["".join(folders[:depth]) + word for word in words if word.endswith(".py")]
+    source = ROOT / "src" / "zero123"
+    there = {path.relative_to(source).as_posix() for path in source.rglob("*.py")}
+    assert sorted(name for name in set(named) if named.count(name) > 1) == []
+    assert sorted(set(named) - there) == []
+    assert sorted(name for name in there - set(named) if "__" not in name) == []

@@ -30,8 +30,9 @@ def test_everything_that_is_copied_is_there_and_not_ignored():
     for source in sources:
         assert (ROOT / source).exists(), source
         assert any(fnmatch(source, pattern) for pattern in kept), f"{source} is ignored"
-    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = {"README.md", "pyproject.toml", *wheel["license-files"]}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    forced = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    needed = {"README.md", "pyproject.toml", *project["project"]["license-files"], *forced}
     assert needed <= set(sources), "the wheel cannot be built of what is copied"
 
 
@@ -48,7 +49,7 @@ def test_extras_arguments_and_users_fit_together():
     found = instructions()
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     arguments = dict(rest.split("=") for name, rest in found if name == "ARG")
-    assert arguments["EXTRAS"] in extras
+    assert set(arguments["EXTRAS"].split(",")) == {"service", "ui"} <= extras.keys()
     assert arguments["VARIANT"] == "cpu"
     assert [rest for name, rest in found if name == "USER"] == ["zero123"], "it must not run as root"
     for name, rest in found:
@@ -60,13 +61,20 @@ def test_extras_arguments_and_users_fit_together():
     assert {name for name, _ in found} <= known | {"ENTRYPOINT", "CMD", "HEALTHCHECK"}
 
 
-@pytest.mark.parametrize("profile", ["cpu", "cuda"])
-def test_compose_serves_on_this_machine_only(profile):
+@pytest.mark.parametrize("profile", ["cpu", "cuda", "page", "page-cuda"])
+def test_compose_serves_on_this_machine_only(profile, capsys):
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
     (service,) = [s for s in compose["services"].values() if profile in s["profiles"]]
-    assert service["build"]["args"]["VARIANT"].startswith(profile[:2])
-    exposed = next(rest for name, rest in instructions() if name == "EXPOSE")
-    assert service["ports"] == [f"127.0.0.1:{exposed}:{exposed}"]
+    assert service["build"]["args"]["VARIANT"] == ("cu128" if "cuda" in profile else "cpu")
+    assert ("deploy" in service) == ("cuda" in profile)
+    of_service, of_page = next(rest for name, rest in instructions() if name == "EXPOSE").split()
+    port = of_page if "page" in profile else of_service
+    assert service["ports"] == [f"127.0.0.1:{port}:{port}"]
+    if "page" in profile:
+        assert f":{port}/" in " ".join(service["healthcheck"]["test"])
+        assert run(*service["command"], "--help") == 0
+        assert f"[default: {port}]" in capsys.readouterr().out
+        return
     volumes = [volume.split(":") for volume in service["volumes"]]
     (volume,) = [rest for name, rest in instructions() if name == "VOLUME"]
     assert [path for _, path in volumes] == [volume]
