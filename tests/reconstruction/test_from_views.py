@@ -15,7 +15,7 @@ from zero123.meshes.raster import draw_picture
 from zero123.meshes.surface import is_watertight, volume
 from zero123.reconstruction.fit import FitSettings
 from zero123.reconstruction.from_views import ReconstructionSettings, from_views, surface_of
-from zero123.reconstruction.hull import HullSettings
+from zero123.reconstruction.hull import HullSettings, beside_outlines
 
 QUICK = ReconstructionSettings(
     hull=HullSettings(cells=40), fit=FitSettings(grids=(24, 40), steps=(40, 40), rays=1536), faces=4000
@@ -116,3 +116,14 @@ def test_views_that_cannot_be_used_are_refused_in_one_line(change, message):
     camera = exact_scene.ring(8, 32)
     with pytest.raises(ValueError, match=message):
         from_views(change(exact_scene.on_white(exact_scene.picture(camera))), camera, QUICK)
+
+
+def test_views_that_fade_to_white_beside_their_outlines_do_not_whiten_the_object():
+    camera = exact_scene.ring()
+    images = exact_scene.picture(camera)
+    faded = beside_outlines(images[:, 3], 2)[:, None] & (torch.arange(len(images)) > 0)[:, None, None, None]
+    images[:, :3] = torch.where(faded, 0.3 * images[:, :3] + 0.7, images[:, :3])
+    coarse = replace(QUICK, fit=FitSettings(grids=(32,), steps=(50,), rays=1536), texture=0, input_colours=0.0)
+    white = [from_views(images, camera, replace(coarse, rim=rim)).mesh.vertex_colours.min(axis=1) for rim in (0, 2)]
+    # All true colours lack one of red, green and blue nearly wholly.
+    assert (white[1] > 0.3).mean() < 0.8 * (white[0] > 0.3).mean()

@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from zero123.fields.voxels import cell_centres
-from zero123.reconstruction.hull import HullSettings, displacement, overlap, silhouettes, trust, voted_hull
+from zero123.reconstruction.hull import (
+    HullSettings,
+    beside_outlines,
+    displacement,
+    overlap,
+    silhouettes,
+    trust,
+    voted_hull,
+)
 
 SETTINGS = HullSettings(cells=40)
 
@@ -76,3 +84,12 @@ def test_halo_puts_the_outline_of_a_soft_picture_where_half_of_its_contrast_is()
     wide, right = (float((silhouettes(picture, halo)[0][0, 32] > 0.5).sum()) for halo in (0.0, 0.5))
     assert abs(right - 40) <= 2
     assert wide > 50
+
+
+def test_what_is_beside_an_outline_is_a_band_of_its_width_inside_it():
+    alpha = torch.zeros(1, 20, 20)
+    alpha[0, 4:16, 4:16] = 1
+    band = beside_outlines(alpha, 3)
+    expected = alpha.clone()
+    expected[0, 7:13, 7:13] = 0
+    assert torch.equal(band, expected > 0)

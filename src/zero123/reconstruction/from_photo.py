@@ -19,7 +19,7 @@ from zero123.machine import out_of_memory
 from zero123.pipeline import NovelViews
 from zero123.reconstruction.budget import coarser, within
 from zero123.reconstruction.elevation import found_source
-from zero123.reconstruction.fit import Show
+from zero123.reconstruction.fit import FitSettings, Show
 from zero123.reconstruction.from_views import Reconstruction, ReconstructionSettings, from_views, mesh_of
 from zero123.reconstruction.hull import HullSettings
 from zero123.reconstruction.preview import renders
@@ -45,7 +45,8 @@ class Watch:
     smaller: Callable[[ReconstructionSettings], None] = lambda settings: None
 
 
-_SOFT_VIEWS = ReconstructionSettings(hull=HullSettings(halo=0.25))  # made views are softer than photographs
+# Made views are softer than photographs: their outlines fade to white, and what is fog in them is no shape to keep.
+_SOFT_VIEWS = ReconstructionSettings(hull=HullSettings(halo=0.25), fit=FitSettings(density_smoothness=0.6), rim=3)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class PhotoSettings:
     radius: float | None = None
     seconds: float | None = None
     rounds: int = 1
-    strength: float = 0.5
+    strength: float = 0.25
     unseen: UnseenSettings = field(default_factory=UnseenSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     reconstruction: ReconstructionSettings = _SOFT_VIEWS
