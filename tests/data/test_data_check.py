@@ -87,6 +87,10 @@ FAULTS = {
         lambda f: np.save(f / "000.npy", np.diag([1, 1, -1]) @ np.load(f / "000.npy")),
         {("object1/000.png", "camera")},
     ),
+    "camera in millimetres": (
+        lambda f: np.save(f / "000.npy", np.load(f / "000.npy") * ([1] * 3 + [1000])),
+        {("object1/000.png", "camera")},
+    ),
     "same view": (lambda f: shutil.copy(f / "000.png", f / "002.png"), {("object1/002.png", "duplicate")}),
     "other size": (
         lambda f: Image.open(f / "002.png").resize((24, 24)).save(f / "002.png"),

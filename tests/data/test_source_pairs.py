@@ -146,6 +146,7 @@ SPOILED = {
     "truncated picture": lambda f: (f / "001.png").write_bytes((f / "001.png").read_bytes()[:-60]),
     "empty file": lambda f: (f / "001.png").write_bytes(b""),
     "nan camera": lambda f: np.save(f / "001.npy", np.full((3, 4), np.nan)),
+    "camera in millimetres": lambda f: np.save(f / "001.npy", np.load(f / "001.npy") * ([1] * 3 + [1000])),
     "no rotation": lambda f: np.save(f / "001.npy", np.ones((3, 4))),
     "pickle": lambda f: np.save(f / "001.npy", np.array([{}])),
     "empty render": lambda f: torch_save_empty(f / "001.png"),

@@ -20,7 +20,7 @@ from zero123 import jobs
 from zero123.data.shards.reader import ShardedObjects, faults
 from zero123.data.silhouettes import Frame, agreement, mesh_files
 from zero123.data.sources import ObjectSource
-from zero123.data.view_files import camera_matrix, field_of_view, hashes, origin, picture_levels, view_names
+from zero123.data.view_files import camera_seen, field_of_view, hashes, origin, picture_levels, view_names
 from zero123.data.view_set import ViewSetError
 from zero123.geometry.camera import Camera
 
@@ -172,7 +172,7 @@ def _look(source: ObjectSource, settings: CheckSettings, meshes: dict[str, Path]
         except ViewSetError as error:
             findings.append(Finding(where, "empty" if "shows nothing" in str(error) else "damaged", str(error)))
         try:
-            cameras[view] = camera_matrix(files, name, view)
+            cameras[view] = camera_seen(files, name, view, lens)
         except ViewSetError as error:
             findings.append(Finding(where, "missing" if "missing" in str(error) else "camera", str(error)))
     findings += _sizes_and_doubles(name, pictures)

@@ -26,6 +26,9 @@ MANIFEST = "manifest.json"
 
 LENS_FILES = (LENS, MANIFEST)
 
+_WIDEST = 100.0
+"""World units across that a camera may see at the object, which is about one: it is then a hundredth of the picture."""
+
 _VIEW = re.compile(r"[0-9]+\.png")
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError)
 
@@ -76,9 +79,10 @@ def read_views(files: Mapping[str, bytes], name: str, chosen: Sequence[int] | No
     for view, picture in zip(wanted, pictures, strict=True):
         if picture.shape != pictures[0].shape:
             raise ViewSetError(f"{name}/{view}: differs in size from {wanted[0]}; render all views at one size")
-    matrices = np.stack([camera_matrix(files, name, view) for view in wanted])
+    lens = field_of_view(files, name)
+    matrices = np.stack([camera_seen(files, name, view, lens) for view in wanted])
     height, width = pictures[0].shape[:2]
-    camera = Camera.from_blender_rt(torch.from_numpy(matrices), field_of_view(files, name), (height, width))
+    camera = Camera.from_blender_rt(torch.from_numpy(matrices), lens, (height, width))
     return ViewLevels(np.stack(pictures), camera)
 
 
@@ -120,6 +124,29 @@ def camera_matrix(files: Mapping[str, bytes], name: str, view: str) -> NDArray[n
         raise ViewSetError(f"{name}/{file}: its first three columns are no rotation")
     if np.linalg.norm(matrix[:, 3]) < 1e-6:
         raise ViewSetError(f"{name}/{file}: the camera is at the origin, inside the object")
+    return matrix
+
+
+def camera_seen(files: Mapping[str, bytes], name: str, view: str, lens: float) -> NDArray[np.float32]:
+    """As `camera_matrix`, of a camera for which an object in the unit cube is more than a speck.
+
+    Args:
+        files: by their names in the object's folder.
+        name: of the object, for messages.
+        view: its picture's file.
+        lens: horizontal field of view, radians.
+
+    Raises:
+        ViewSetError: also where it sees more than a hundred world units across: the scene was measured in other units.
+    """
+    matrix = camera_matrix(files, name, view)
+    away = float(np.linalg.norm(matrix[:, 3].astype(np.float64)))
+    across = 2 * away * math.tan(lens / 2)
+    if across > _WIDEST:
+        raise ViewSetError(
+            f"{name}/{view}: its camera is {away:.3g} world units away and sees {across:.3g} of them across, but "
+            "objects are about 1 across: divide its scene's lengths by the object's size"
+        )
     return matrix
 
 
