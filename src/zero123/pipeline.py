@@ -249,7 +249,8 @@ class NovelViews:
         if begin is None:
             return None
         own, model = self.model.settings, self.model
-        sigmas = begin.sigmas(model.schedule, settings.steps or own.steps, settings.spacing or own.spacing)
+        walk = begin.sigmas(model.schedule, settings.steps or own.steps, settings.spacing or own.spacing)
+        sigmas = model.noise_levels(walk)
         parts = begin.pictures.to(self.device, model.dtype).split(self._batches(guided=True).pictures)
         latents = torch.cat([model.autoencoder.encode(part).float() for part in parts])
         return Begun(latents.repeat_interleave(settings.samples, 0), sigmas)

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from tiny_model import SIZE, blobs, tiny_view_model
+from zero123.diffusion.sampling import SamplingSettings
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.models.draft import Draft
 from zero123.models.feature_volume import Projected
 from zero123.models.pretrained import reconfigured
+from zero123.pipeline import NovelViews
 
 SOURCE = OrbitPose.from_degrees([0.0], [20.0], [1.8])
 MOVES = RelativePose.from_degrees([0.0, 40.0, -120.0], [0.0, 25.0, -30.0], [0.0, 0.2, -0.2])
@@ -77,6 +79,17 @@ def test_a_denoiser_that_knows_the_drafts_error_gives_the_picture(spread):
         model.network = lambda x, step, condition, velocity=velocity: velocity
         found = model(truth + sigma * noise, sigma, condition)
         torch.testing.assert_close(found, truth, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.4])
+def test_views_walk_through_the_steps_their_error_was_trained_at(spread):
+    plain = tiny_view_model()
+    model = reconfigured(plain, replace(plain.settings, draft_error=spread))
+    walked, network = [], model.network
+    model.network = lambda x, step, condition: walked.append(int(step.unique())) or network(x, step, condition)
+    views = NovelViews(model)
+    views(views.prepare(blobs(1)[0]), MOVES, SamplingSettings(steps=4, scale=1.0, spacing="trailing"))
+    assert walked == [999, 749, 499, 249]
 
 
 def test_guidance_leaves_the_draft_alone():

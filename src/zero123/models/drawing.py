@@ -68,7 +68,8 @@ def latents_of(
     scale = own.scale if settings.scale is None else settings.scale
     begin = None if wanted.begin is None else wanted.begin.latents
     if wanted.begin is None:
-        sigmas = model.schedule.sampling_sigmas(settings.steps or own.steps, settings.spacing or own.spacing)
+        walk = model.schedule.sampling_sigmas(settings.steps or own.steps, settings.spacing or own.spacing)
+        sigmas = model.noise_levels(walk)
     else:
         sigmas = wanted.begin.sigmas
     batch = min(settings.batch or batch, len(wanted.seeds))

@@ -107,6 +107,10 @@ class ViewModel(nn.Module):
         """Floating point type of the UNet."""
         return next(p.dtype for p in self.unet.parameters() if p.is_floating_point())
 
+    def noise_levels(self, walk: Tensor) -> Tensor:
+        """The schedule's levels, (n + 1,), as noise on latents: of a draft's error they are fractions of its spread."""
+        return walk * self.settings.draft_error
+
     def forward(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Expected clean latents (B, C, h, w), as `Denoiser` says."""
         wrappers: dict[Prediction, type[NoisePrediction | VelocityPrediction | FlowPrediction]] = {
