@@ -28,7 +28,7 @@ MINI_TRAINING = TrainSettings(
     save_every=250,
     sample_every=1000,
     objective=ObjectiveSettings(
-        drop_jointly=True, noise_power=0.4, source_weight=1.0, elevation_jitter=0.1, volume_weight=5.0
+        drop_jointly=True, noise_power=0.55, source_weight=1.0, elevation_jitter=0.1, volume_weight=5.0
     ),
 )
 """Two CPU cores, float32 master weights, bfloat16 arithmetic."""
@@ -196,10 +196,12 @@ def mini_model(codec: PatchCodec, edition: str = "mini") -> ViewModel:
     settings = ViewModelSettings(
         image_size=sizes.image_size,
         prediction="velocity",
+        schedule="zero_snr",
         tokens="grid",
         rays=True,
         volume_depth=sizes.volume_depth,
-        outline=0.3,
+        outline=0.4,
+        draft_error=0.44,
         null_projected=False,
         latent_scale=1.0,
         scale_condition=True,
