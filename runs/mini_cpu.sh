@@ -3,8 +3,8 @@
 #   CORPUS   folder of mesh files, in sub-folders textured/, flat/ and test/; without it, procedural objects alone
 #   WORK     where everything goes (default: work)
 #   COMPILE  1 to compile the networks first, which takes minutes and a C++ compiler, and is 1.4 times faster
-#   OBJECTS  procedural objects; GEOMETRY_STEPS, GEOMETRY_DECAY, STEPS, DECAY  how long to train
-# What it reached is in docs/experiments.md, section 5.
+#   OBJECTS  procedural objects; GEOMETRY_STEPS, GEOMETRY_DECAY, STEPS, DECAY, READER_STEPS, READER_DECAY  how long to train
+# What it reached is in docs/experiments.md, section 7.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${WORK:-work}
@@ -25,7 +25,8 @@ fi
 
 # One thread in each of two processes: threads that wait for each other at every layer are slower than averaged gradients.
 # Four targets share an input, which is encoded once. First the volume behind the picture and the drafts made of it, which is
-# cheap and tells where things are; then the denoiser learns what the drafts got wrong, of a volume that stays as it is.
+# cheap and tells where things are; then the denoiser learns what the drafts got wrong, of a volume that stays as it is;
+# last the reader of the input's place learns from pictures framed as a person's, too.
 train() {
     out=$1; shift
     [ -d "$out/model" ] || OMP_NUM_THREADS=1 .venv/bin/torchrun --nproc-per-node 2 -m zero123 train "${kinds[@]}" -o "$out" \
@@ -35,6 +36,8 @@ train "$work/geometry" --codec "$work/codec/vae" --steps "${GEOMETRY_STEPS:-2000
     --set objective.diffusion_weight=0 --set sample_every=0 ${COMPILE:+--set compile=true}
 train "$work/run" --finetune-from "$work/geometry/model" --steps "${STEPS:-20000}" --decay "${DECAY:-4000}" \
     --set freeze_encoders=true --set source_weight=0 ${COMPILE:+--set compile=true}
+train "$work/reader" --finetune-from "$work/run/model" --steps "${READER_STEPS:-1000}" --decay "${READER_DECAY:-400}" --batch 64 \
+    --set diffusion_weight=0 --set volume_weight=0 --set source_weight=1 --set reframed=0.5 --set sample_every=0
 if [ -n "${CORPUS:-}" ]; then
-    OMP_NUM_THREADS=2 $zero123 evaluate "$work/views/test" -o "$work/scores" --model "$work/run/model"
+    OMP_NUM_THREADS=2 $zero123 evaluate "$work/views/test" -o "$work/scores" --model "$work/reader/model"
 fi

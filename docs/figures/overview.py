@@ -28,7 +28,7 @@ def two_rows(views: NovelViews, name: str) -> Tensor:
     return torch.cat((photo.on_white[None], drawn, turned))
 
 
-def main(out: str | Path = ROOT / "docs" / "pictures" / "third-edition.png") -> None:
+def main(out: str | Path = ROOT / "docs" / "pictures" / "overview.png") -> None:
     """Write the sheet to `out`."""
     views = NovelViews.from_pretrained("mini")
     io.save(out, contact_sheet(torch.cat([two_rows(views, name) for name in PICTURES]), 8))
