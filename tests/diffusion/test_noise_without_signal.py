@@ -8,8 +8,10 @@ import torch
 
 from closed_form import Gaussian
 from zero123.diffusion.denoiser import FlowPrediction, VelocityPrediction, flow_time, shares
+from zero123.diffusion.guidance import Pair
 from zero123.diffusion.loss import denoising_loss
 from zero123.diffusion.samplers import ancestral, dpmpp_2m, euler, exploding, preserving
+from zero123.diffusion.sampling import Begin, SamplingSettings, draw
 from zero123.diffusion.schedule import NoiseSchedule
 
 DATA = Gaussian.example(1, 2, 2)
@@ -165,3 +167,15 @@ def test_min_snr_of_a_flow_weighs_the_error_of_the_clean_picture():
 def test_an_unknown_schedule_is_named():
     with pytest.raises(ValueError, match="schedule must be one of stable_diffusion, zero_snr, flow, got 'cosine'"):
         NoiseSchedule.named("cosine")
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_what_is_begun_with_is_forgotten_at_noise_alone(name):
+    sigmas = Begin(DATA.mean[None], 1.0).sigmas(SCHEDULES[name], 8, "trailing")
+    assert sigmas[0].isinf()
+    pair, start = Pair(DATA.mean[None], torch.zeros_like(DATA.mean[None])), torch.zeros_like(DATA.mean[None])
+    begun, anew = (
+        draw(DENOISERS[name], pair, sigmas, start, [3], SamplingSettings(), 1.0, begin=begin)
+        for begin in (DATA.mean[None] + 5, None)
+    )
+    assert torch.equal(begun, anew) and begun.isfinite().all()

@@ -129,7 +129,10 @@ def draw(
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     noise = noise_like(start, generators)
-    x = exploding(noise, sigmas[0]) if begin is None else begin.to(noise) + sigmas[0].to(noise) * noise
+    if begin is None or sigmas[0].isinf():  # noise alone holds nothing of what was begun with
+        x = exploding(noise, sigmas[0])
+    else:
+        x = begin.to(noise) + sigmas[0].to(noise) * noise
     guided = Guided(denoiser, scale, settings.guidance_interval)
     if settings.solver == "ancestral":
         x = ancestral(guided, x, sigmas, pair, noise=generators, callback=callback)

@@ -59,7 +59,7 @@ class Teacher:
         schedule = self.model.schedule
         last = len(schedule) - (2 if schedule.ends_in_noise else 1)  # pure noise says nothing of a render
         steps = torch.randint(min(low, last), min(high, last) + 1, (count,), generator=generator)
-        return schedule.sigmas[steps].to(self.model.device, torch.float32)
+        return self.model.noise_levels(schedule.sigmas[steps]).to(self.model.device, torch.float32)
 
     def gradient(self, latents: Tensor, poses: OrbitPose, sigma: Tensor, noise: Tensor) -> Tensor:
         """Of the score with respect to latents (B, C, h, w) of renders from poses (B,), to go down along.
