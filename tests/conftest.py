@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -12,10 +13,11 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def an_event_loop_that_is_closed():
-    """Gradio asks for this thread's event loop; where there is none, that makes one which nobody closes."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
+def event_loops_are_closed():
+    """Gradio sets new event loops for every page it builds and closes none, which later tests would be blamed for."""
+    made, new = [], asyncio.new_event_loop
+    with patch.object(asyncio, "new_event_loop", lambda: made.append(new()) or made[-1]):
+        yield
+    for loop in made:
+        if not loop.is_running():
+            loop.close()

@@ -150,6 +150,7 @@ def test_the_camera_is_dragged_in_the_plot_with_quick_previews_and_moved_by_keys
     steps.fill("1")
     azimuth = tab.value("Azimuth")
     assert 5 < azimuth < 120
+    tab.page.focus("#plot canvas")
     tab.page.keyboard.press("ArrowRight")
     tab.page.wait_for_function(
         f"document.querySelector('#plot .camera-words').textContent.includes('{azimuth + 5:g}°')"
@@ -281,7 +282,7 @@ def test_a_mesh_turns_in_the_browser_and_is_downloaded(tab, tmp_path):
     tab.open("3D")
     tab.page.get_by_label("Draft").check()
     tab.page.click("#make-mesh")
-    tab.page.wait_for_selector("#mesh canvas")
+    tab.page.wait_for_selector("#mesh canvas", timeout=150_000)  # a mesh takes its time on a busy machine
     tab.page.wait_for_function(
         "() => { const d = document.querySelector('#mesh canvas'); return d.width > 100 && d.height > 100; }"
     )
