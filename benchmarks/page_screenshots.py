@@ -119,7 +119,7 @@ def shoot(page: Page, file: Path, whole: bool = False) -> None:
     page.screenshot(path=file, full_page=whole)
     print(file)
     with Image.open(file) as image:
-        image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(file, optimize=True)
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 if __name__ == "__main__":
