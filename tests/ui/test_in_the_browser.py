@@ -327,15 +327,15 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(served, browser):
     assert "dark" in phone.page.evaluate("document.body.className")
     assert (phone.page.locator("#result").bounding_box() or {})["width"] > 330
     phone.shoot("phone")
-    for name in ("Orbit", "3D", "Compare", "History", "Models"):
-        if name not in ("Orbit", "3D"):  # these find room beside View; the others are behind dots
-            phone.page.locator(".overflow-menu > button").click()
-        phone.page.locator("#tabs button:visible", has_text=name).first.click()
-        phone.page.wait_for_function(
-            "name => document.querySelector(`button[aria-selected='true']`).textContent.includes(name)", arg=name
-        )
-        wide = phone.page.evaluate(TOO_WIDE)
-        assert wide == [], f"{name}: {wide}"
+    for name, shown in (("Orbit", "#make-orbit"), ("3D", "#make-mesh")):
+        phone.open(name)
+        phone.page.locator(shown).wait_for(state="visible")
+        assert phone.page.evaluate(TOO_WIDE) == []
+    for name, shown in (("Compare", "#draw-both"), ("History", "#history"), ("Models", ".models")):
+        phone.page.locator(".overflow-menu > button").click()
+        phone.page.locator(".overflow-dropdown button", has_text=name).click()
+        phone.page.locator(shown).first.wait_for(state="visible")
+        assert phone.page.evaluate(TOO_WIDE) == []
     phone.shoot("phone-models")
     phone.page.close()
 
