@@ -262,8 +262,15 @@ def test_bad_files_are_refused_with_a_reason_and_the_page_goes_on(tab, tmp_path)
 
 def test_two_tabs_keep_to_themselves(served, browser, tab):
     other = Tab(browser, served.address)
+    before = tab.drawn()
     other.give(next(file for file in examples() if file.stem == "taxi"))
-    assert other.drawn() != tab.drawn()
+    tab.preset("Behind")  # while the other's picture is cut out and drawn
+    assert other.drawn() != tab.drawn(before)
+    told(tab, "180° right")
+    told(other, "30° right")
+    other.open("History")
+    other.page.wait_for_selector("#history img")
+    assert other.page.locator("#history img").count() == 1
     other.page.close()
 
 
