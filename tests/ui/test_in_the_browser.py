@@ -355,6 +355,10 @@ def test_programs_do_the_same_by_the_gradio_client(served):
     video, views = client.predict(handle_file(POT), 3, 0, 6, "mini", 1, 1, 0, "auto", api_name="/orbit")
     assert Path(video).read_bytes()[4:8] == b"ftyp"
     assert Path(views).read_bytes()[:2] == b"PK"
+    [told] = client.predict(handle_file(POT), azimuth=30, photo_elevation="60", api_name="/view")
+    assert Path(told).read_bytes() != Path(files[0]).read_bytes()
+    with pytest.raises(AppError, match="picture's height must be a number"):
+        client.predict(handle_file(POT), photo_elevation="91", api_name="/view")
     with pytest.raises(AppError, match="Faces must be a whole number from 500"):
         client.predict(handle_file(POT), 3, True, "mini", 1, 1, 0, "auto", api_name="/mesh")
     with pytest.raises(AppError, match="Azimuth must be a number"):
