@@ -4,7 +4,7 @@
 #   WORK     where everything goes (default: work)
 #   COMPILE  1 to compile the networks first, which takes minutes and a C++ compiler, and is 1.4 times faster
 #   OBJECTS  procedural objects; GEOMETRY_STEPS, GEOMETRY_DECAY, STEPS, DECAY, READER_STEPS, READER_DECAY  how long to train
-# What it reached is in docs/experiments.md, section 7.
+# What it reached is in docs/experiments.md, section 8.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${WORK:-work}
@@ -26,18 +26,19 @@ fi
 [ -d "$work/codec/vae" ] || OMP_NUM_THREADS=2 $zero123 codec "${codec[@]}" -o "$work/codec"
 
 # One thread in each of two processes: threads that wait for each other at every layer are slower than averaged gradients.
-# Four targets share an input, which is encoded once. First the volume behind the picture and the drafts made of it, which is
-# cheap and tells where things are; then the denoiser learns what the drafts got wrong, of a volume that stays as it is;
-# last the reader of the input's place learns from pictures framed as a person's, too.
+# Four targets share an input, which is encoded once; a few are the input itself, so that an unmoved view keeps it. First
+# the volume behind the picture and the drafts made of it, which is cheap and tells where things are; then the denoiser
+# learns what the drafts got wrong, of a volume that stays as it is; last the reader of the input's place learns from
+# pictures framed as a person's, too.
 train() {
     out=$1; shift
     [ -d "$out/model" ] || OMP_NUM_THREADS=1 .venv/bin/torchrun --nproc-per-node 2 -m zero123 train "${kinds[@]}" -o "$out" \
-        --cache "$work/cache" --targets 4 "$@"
+        --cache "$work/cache" --targets 4 --same 0.06 "$@"
 }
 train "$work/geometry" --codec "$work/codec/vae" --steps "${GEOMETRY_STEPS:-20000}" --decay "${GEOMETRY_DECAY:-2000}" \
     --set objective.diffusion_weight=0 --set optimiser=muon --set sample_every=0 ${COMPILE:+--set compile=true}
 train "$work/run" --finetune-from "$work/geometry/model" --steps "${STEPS:-20000}" --decay "${DECAY:-4000}" \
-    --set freeze_encoders=true --set source_weight=0 ${COMPILE:+--set compile=true}
+    --set freeze_encoders=true --set source_weight=0 --set optimiser=muon ${COMPILE:+--set compile=true}
 train "$work/reader" --finetune-from "$work/run/model" --steps "${READER_STEPS:-1000}" --decay "${READER_DECAY:-400}" --batch 64 \
     --set diffusion_weight=0 --set volume_weight=0 --set source_weight=1 --set reframed=0.5 --set sample_every=0
 if [ -n "${CORPUS:-}" ]; then
