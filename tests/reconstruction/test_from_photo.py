@@ -41,6 +41,9 @@ class TruthTeller:
     def places(self, pictures):
         return OrbitPose.cat([source_at(20.0)] * len(pictures))
 
+    def belief(self, photo, relative, source):
+        return None
+
     def __call__(self, photo, relative, settings, source, progress=None):
         self.asked = (relative, settings, source)
         if progress is not None:
@@ -107,6 +110,27 @@ def test_true_views_give_the_object_and_every_stage_reports():
     low, high = found.mesh.vertices.min(0), found.mesh.vertices.max(0)
     assert low.tolist() == pytest.approx([-0.27, -0.3, -0.4], abs=0.12)
     assert high.tolist() == pytest.approx([0.27, 0.32, 0.39], abs=0.12)
+
+
+def test_what_the_model_believes_of_outlines_comes_to_the_reconstruction(monkeypatch):
+    class Believer(TruthTeller):
+        def belief(self, photo, relative, source):
+            camera = Camera.from_orbit(source.moved(relative), hw=(SIZE, SIZE))
+            return exact_scene.picture(camera, samples=1)[:, 3]
+
+    given, original = [], room.from_views
+
+    def from_views(images, camera, settings, progress, outlines, show):
+        given.append((camera, outlines))
+        return original(images, camera, settings, progress, outlines, show)
+
+    monkeypatch.setattr(room, "from_views", from_views)
+    photo, settings = photo_from(20.0), PhotoSettings(ring=4, crown=0, reconstruction=QUICK)
+    for views in (TruthTeller(), Believer()):
+        from_photo(views, photo, settings)
+    (_, alone), (camera, believed) = given
+    assert torch.equal(alone, photo.rgba[3:]) and torch.equal(believed[:1], alone)
+    assert torch.equal(believed[1:], exact_scene.picture(camera, samples=1)[1:, 3])
 
 
 def test_a_known_elevation_is_taken_instead_of_the_estimate():

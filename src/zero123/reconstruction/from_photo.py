@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zero123.diffusion.sampling import Begin, SamplingSettings
 from zero123.geometry.camera import Camera
-from zero123.geometry.orbit import RADIUS, OrbitPose
+from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.geometry.paths import turntable
 from zero123.images.photo import Photo
 from zero123.machine import out_of_memory
@@ -46,7 +46,10 @@ class Watch:
 
 
 # Made views are softer than photographs: their outlines fade to white, and what is fog in them is no shape to keep.
-_SOFT_VIEWS = ReconstructionSettings(hull=HullSettings(halo=0.25), fit=FitSettings(density_smoothness=0.6), rim=3)
+# Models know objects whose longest side is 1.
+_SOFT_VIEWS = ReconstructionSettings(
+    hull=HullSettings(halo=0.25, length=1.0), fit=FitSettings(density_smoothness=0.6), rim=3
+)
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,7 @@ def from_photo(
     source = _source(views, photo, settings, progress)
     poses = OrbitPose.cat([ring_and_crown(settings), near_photo(source, settings)])
     everything, begin = OrbitPose.cat([source, poses]), None
+    outlines = _outlines(views, photo, poses.relative_to(source), source)
     for left in reversed(range(settings.rounds)):
         asked = (photo, poses.relative_to(source), settings.sampling, source, _named(progress, "views"))
         pictures = views(*asked) if begin is None else views(*asked, begin)
@@ -167,7 +171,7 @@ def from_photo(
         watch.views(images)
         camera = Camera.from_orbit(everything, hw=(images.shape[-2], images.shape[-1]))
         if left:
-            draft = from_views(images, camera, _quick(settings.reconstruction), None, photo.rgba[3], watch.field)
+            draft = from_views(images, camera, _quick(settings.reconstruction), None, outlines, watch.field)
             begin = Begin(renders(draft.field, camera)[1:], settings.strength)
     how = settings.reconstruction
     if settings.seconds is not None:
@@ -175,7 +179,7 @@ def from_photo(
     told = _named(progress, "fit")
 
     def make(fitting: ReconstructionSettings) -> Reconstruction:
-        found = from_views(images, camera, fitting, told, photo.rgba[3], watch.field)
+        found = from_views(images, camera, fitting, told, outlines, watch.field)
         if not settings.unseen.steps:
             return found
         teacher = Teacher(views.model, photo.on_white[None], source, settings.unseen.scale, sds_weight)
@@ -224,6 +228,12 @@ def _as_memory_allows(
                 raise
         settings = smaller  # what failed is freed only once its error is gone
         watch.smaller(settings)
+
+
+def _outlines(views: NovelViews, photo: Photo, relative: RelativePose, source: OrbitPose) -> Tensor:
+    """The photo's own silhouette and, where the model says it, its belief in those of V views, (1 [+ V], S, S)."""
+    believed = views.belief(photo, relative, source)
+    return photo.rgba[3:] if believed is None else torch.cat((photo.rgba[3:], believed))
 
 
 def _source(views: NovelViews, photo: Photo, settings: PhotoSettings, progress: Progress | None) -> OrbitPose:
