@@ -1,55 +1,40 @@
-"""Outlines a model is unsure of: the level at which the object is as long as it is known to be, in closed form."""
-
-from dataclasses import replace
+"""Outlines a model is unsure of: sure and unsure parts are cut at half of what there is, and white paint is kept."""
 
 import exact_scene
 import pytest
 import torch
 
-from zero123.geometry.camera import Camera
-from zero123.geometry.orbit import RADIUS
-from zero123.geometry.paths import evenly_spread
 from zero123.reconstruction.fit import FitSettings
 from zero123.reconstruction.from_views import ReconstructionSettings, from_views
-from zero123.reconstruction.hull import HullSettings, reached
-from zero123.reconstruction.outlines import hardened, level_of_length
-
-AROUND = Camera.from_orbit(evenly_spread(24, RADIUS), hw=(64, 64))
-HULL = HullSettings(cells=48, levels=(0.1, 0.9))
+from zero123.reconstruction.hull import HullSettings
+from zero123.reconstruction.outlines import hardened
 
 
-def passing(camera):
-    """How near the world's origin the rays of V cameras pass, (V, H, W)."""
-    origins, directions = camera.rays()
-    return torch.linalg.cross(origins, directions).norm(dim=-1).reshape(-1, *camera.hw)
+def bell(height, middle, width=6.0):
+    """A bump of belief along a row of 128 pixels, (1, 1, 128) repeated over 128 rows."""
+    place = torch.arange(128) - middle
+    return height * torch.exp(-((place / width) ** 2) / 2).expand(1, 128, 128)
 
 
-def ball_of(radius):
-    """A belief that falls evenly from the middle of a ball to its rim: where it is at least L, the radius is 1 - L."""
-    belief = (1 - passing(AROUND) / radius).clamp(0, 1)
-    belief[0] = (passing(AROUND)[0] < radius / 2).float()
-    return belief
+@pytest.mark.parametrize("height", [1.0, 0.6, 0.4])
+def test_a_part_is_as_wide_however_little_the_model_believes_in_it(height):
+    inside = hardened(bell(height, 64.0))[0, 64] > 0.5
+    assert int(inside.sum()) == pytest.approx(2 * 6.0 * 1.1774, abs=1)  # at half of its height, in closed form
 
 
-def test_hardened_outlines_are_half_at_the_level_and_certain_a_little_beside_it():
-    assert hardened(torch.tensor([0.0, 0.24, 0.3, 0.36, 1.0]), 0.3).tolist() == pytest.approx([0, 0, 0.5, 1, 1])
+def test_what_is_sure_keeps_its_outline_at_half_beside_what_is_not():
+    both = torch.maximum(bell(1.0, 40.0), bell(0.4, 90.0))
+    silhouette = hardened(both)[0, 64] > 0.5
+    torch.testing.assert_close(silhouette[:60], bell(1.0, 40.0)[0, 64, :60] > 0.5)
+    assert bool(silhouette[90]) and not bool((both > 0.5)[0, 64, 90])
 
 
-@pytest.mark.parametrize("length", [0.7, 0.9])
-def test_the_level_is_that_at_which_a_ball_of_fog_is_as_long_as_it_is_known_to_be(length):
-    level = level_of_length(ball_of(0.9), AROUND, replace(HULL, length=length))
-    assert level == pytest.approx(1 - length / 1.8, abs=0.06)
-
-
-def test_the_level_keeps_within_its_bounds_and_is_their_middle_where_no_length_is_known():
-    assert level_of_length(ball_of(0.6), AROUND, replace(HULL, length=1.5)) < 0.15
-    assert level_of_length(ball_of(0.6), AROUND, replace(HULL, length=0.1)) > 0.85
-    assert level_of_length(ball_of(0.6), AROUND, replace(HULL, levels=(0.2, 0.5))) == pytest.approx(0.35)
-
-
-def test_what_outlines_share_reaches_as_far_as_they_do():
-    assert reached((passing(AROUND) < 0.3).float(), AROUND, HULL) == pytest.approx(0.6, abs=0.07)
-    assert reached(torch.zeros(24, 64, 64), AROUND, HULL) == 0
+def test_next_to_nothing_is_nothing_and_certainty_stays():
+    assert not bool(hardened(torch.full((2, 64, 64), 0.04)).any())
+    solid = torch.zeros(1, 64, 64)
+    solid[:, 20:40, 10:50] = 1
+    assert torch.equal(hardened(solid), solid)
+    assert hardened(torch.zeros(0, 64, 64)).shape == (0, 64, 64)
 
 
 def test_white_paint_on_white_is_kept_where_the_model_believes_in_the_object():

@@ -21,7 +21,7 @@ from zero123.meshes.mesh import Mesh
 from zero123.meshes.surface import extract_surface
 from zero123.reconstruction.fit import FitSettings, Progress, Show, Told, fit, gather_rays
 from zero123.reconstruction.hull import Hull, HullSettings, beside_outlines, silhouettes, voted_hull
-from zero123.reconstruction.outlines import hardened, level_of_length
+from zero123.reconstruction.outlines import hardened
 
 _SOMETHING = 0.2
 """Raw density by which the densest place must differ from the emptiest for there to be an object."""
@@ -118,7 +118,7 @@ def from_views(
     told = Told(_on_white(small), alpha, confidence, _painted(alpha, settings.rim))
     if outlines is not None:
         photo = torch.cat((images[0, :3], outlines[:1].to(images)))
-        told = _outlined(told, outlines.to(images), cameras, settings)
+        told = _outlined(told, outlines.to(images), settings.rim)
     hull = voted_hull(told.alpha, cameras, settings.hull)
     occupied = _widened(hull.votes > settings.hull.doubt)
     rays = gather_rays(told, cameras, hull, occupied)
@@ -126,20 +126,17 @@ def from_views(
     return Reconstruction(found, mesh_of(found, hull, photo, views, settings), hull, weights, cameras.hw[0])
 
 
-def _outlined(told: Told, outlines: Tensor, cameras: Camera, settings: ReconstructionSettings) -> Told:
+def _outlined(told: Told, outlines: Tensor, rim: int) -> Told:
     """What pictures say, (V), where the silhouettes of the first or of all of them are known better."""
     known = functional.interpolate(outlines[:, None], told.alpha.shape[1:], mode="area")[:, 0]
-    if len(known) > 1:
-        level = level_of_length(known, cameras, settings.hull)
-        known = torch.cat((known[:1], hardened(known[1:], level)))
-    count = len(known)
+    known, count = torch.cat((known[:1], hardened(known[1:]))), len(known)
     alpha, confidence = torch.cat((known, told.alpha[count:])), told.confidence.clone()
     confidence[:count] = 1
     colour, painted = told.colour.clone(), told.painted.clone()
     # Beyond its outline a picture shows nothing, and where it is white within, it may have been cut off or be white.
     colour[1:count] = 1 - (1 - colour[1:count]) * known[1:, None]
-    beside = beside_outlines(known[1:], settings.rim) if settings.rim else known[1:] < 0
-    painted[1:count] = torch.where(beside | (told.alpha[1:count] < 0.5), _RIM, painted[1:count])
+    painted[1:count] = _painted(known, rim)[1:]
+    painted[1:count][told.alpha[1:count] < 0.5] = _RIM
     return Told(colour, alpha, confidence, painted)
 
 

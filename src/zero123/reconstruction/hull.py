@@ -25,9 +25,6 @@ class HullSettings:
         shift: how far a view may be moved to meet the others, share of the picture's width; 0 leaves views in place.
         rounds: how often the shifts and the views' weights are found anew.
         halo: softness of the views' outlines, see `silhouettes`.
-        length: the object's longest side along the axes, world units, where it is known; None where it is not. Of
-            outlines that a model is unsure of, see `outlines.level_of_length`, as are the next.
-        levels: the least and the most belief that may be asked for; without a length the middle is.
     """
 
     reach: float = 0.8
@@ -37,8 +34,6 @@ class HullSettings:
     shift: float = 0.05
     rounds: int = 2
     halo: float = 0.0
-    length: float | None = None
-    levels: tuple[float, float] = (0.15, 0.65)
 
 
 @dataclass(frozen=True)
@@ -220,19 +215,6 @@ def voted_hull(alpha: Tensor, camera: Camera, settings: HullSettings) -> Hull:
         shifts = moved * scale
     votes = count_votes(alpha, camera, points, shifts, weights).reshape(grid)
     return _tight(votes, low, high, alpha, camera, shifts, weights, settings)
-
-
-@torch.no_grad()
-def reached(alpha: Tensor, camera: Camera, settings: HullSettings) -> float:
-    """Longest side along the axes, world units, of what enough of the silhouettes (V, H, W) share; 0 for nothing."""
-    low, side = alpha.new_full((3,), -settings.reach), settings.cells
-    points = cell_centres((side,) * 3, low, -low).reshape(-1, 3)
-    still, alike = alpha.new_zeros(len(alpha), 2), alpha.new_ones(len(alpha))
-    inside = count_votes(alpha, camera, points, still, alike).reshape(side, side, side) > settings.agreement
-    if not bool(inside.any()):
-        return 0.0
-    cells = torch.nonzero(inside)
-    return int((cells.amax(dim=0) - cells.amin(dim=0) + 1).max()) * 2 * settings.reach / side
 
 
 def _tight(
