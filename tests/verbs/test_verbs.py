@@ -106,7 +106,7 @@ def test_reconstruct_gives_a_mesh_that_turns_in_a_notebook(tmp_path):
     made = zero123.reconstruct(truth.photo, truth, settings, progress=lambda *step: told.append(step))
     assert {stage for stage, *_ in told} == {"views", "fit"}
     assert made.elevation_deg == pytest.approx(20, abs=1e-3)
-    assert made.views.shape[0] == len(made.camera.position) == 21
+    assert made.views.shape[0] == len(made.camera.position) == 25
     html = made._repr_html_()
     assert f"{len(made.mesh.faces)} triangles" in html and "<script" not in html
     assert opened(made._repr_png_()).size[0] > 4 * 200
