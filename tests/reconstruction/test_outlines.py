@@ -1,4 +1,4 @@
-"""Outlines a model is unsure of: sure and unsure parts are cut at half of what there is, and white paint is kept."""
+"""Outlines a model is unsure of: sure and unsure parts are cut at a share of what there is, and white paint is kept."""
 
 import exact_scene
 import pytest
@@ -18,13 +18,13 @@ def bell(height, middle, width=6.0):
 
 @pytest.mark.parametrize("height", [1.0, 0.6, 0.4])
 def test_a_part_is_as_wide_however_little_the_model_believes_in_it(height):
-    inside = hardened(bell(height, 64.0))[0, 64] > 0.5
+    inside = hardened(bell(height, 64.0), share=0.5)[0, 64] > 0.5
     assert int(inside.sum()) == pytest.approx(2 * 6.0 * 1.1774, abs=1)  # at half of its height, in closed form
 
 
 def test_what_is_sure_keeps_its_outline_at_half_beside_what_is_not():
     both = torch.maximum(bell(1.0, 40.0), bell(0.4, 90.0))
-    silhouette = hardened(both)[0, 64] > 0.5
+    silhouette = hardened(both, share=0.5)[0, 64] > 0.5
     torch.testing.assert_close(silhouette[:60], bell(1.0, 40.0)[0, 64, :60] > 0.5)
     assert bool(silhouette[90]) and not bool((both > 0.5)[0, 64, 90])
 

@@ -129,7 +129,9 @@ def from_views(
 def _outlined(told: Told, outlines: Tensor, rim: int) -> Told:
     """What pictures say, (V), where the silhouettes of the first or of all of them are known better."""
     known = functional.interpolate(outlines[:, None], told.alpha.shape[1:], mode="area")[:, 0]
-    known, count = torch.cat((known[:1], hardened(known[1:]))), len(known)
+    count = len(known)
+    # Where the model is sure its pictures are sharper than its belief; the belief adds what is faint or white in them.
+    known = torch.cat((known[:1], torch.maximum(hardened(known[1:]), told.alpha[1:count])))
     alpha, confidence = torch.cat((known, told.alpha[count:])), told.confidence.clone()
     confidence[:count] = 1
     colour, painted = told.colour.clone(), told.painted.clone()

@@ -11,12 +11,12 @@ _LEAST = 0.1
 """Belief below which there is nothing, however little there is beside it."""
 
 
-def hardened(belief: Tensor, share: float = 0.5, reach: float = 1 / 16) -> Tensor:
-    """Silhouettes of what a model believes in: where it does so at least half as much as anywhere near.
+def hardened(belief: Tensor, share: float = 0.6, reach: float = 1 / 16) -> Tensor:
+    """Silhouettes of what a model believes in: where it does so nearly as much as anywhere near.
 
     A model that does not know where exactly a thin part is believes in it a little at many places, and one level for
-    all would lose the part; the object is then too short, or swollen where the model is sure. Beside what is sure
-    the outline is at half, beside what is not at half of what there is.
+    all would lose the part; the object is then too short, or swollen where the model is sure. So the outline is at
+    a share of what there is.
 
     Args:
         belief: in each pixel, (V, H, W), in [0, 1].
