@@ -29,7 +29,7 @@ types: .venv/.dev
 	$(BIN)/mypy
 
 docs: .venv/.dev
-	PYTHONPATH=src $(BIN)/mkdocs build --strict --site-dir out/site
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/mkdocs build --strict --site-dir out/site
 
 .venv/.python:
 	$(PYTHON) -m venv .venv

@@ -43,7 +43,8 @@ def main() -> None:
         print(json.dumps({key: round(value, 2) for key, value in measured.items()}))
         tour(page, options.out)
         page.close()
-        phone(browser, address, picture, options.out)
+        for scheme in ("light", "dark"):
+            phone(browser, address, picture, options.out / f"ui-phone-{scheme}.png")
         browser.close()
 
 
@@ -98,15 +99,16 @@ def tour(page: Page, out: Path) -> None:
         page.wait_for_timeout(500)
 
 
-def phone(browser: Any, address: str, picture: Path, out: Path) -> None:
-    """The page on a phone."""
-    page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True, color_scheme="dark")
+def phone(browser: Any, address: str, picture: Path, file: Path) -> None:
+    """The page on a phone, as its system's theme has it."""
+    scheme = file.stem.rpartition("-")[2]
+    page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True, color_scheme=scheme)
     page.goto(address)
     page.wait_for_selector("#plot canvas")
     page.locator("#picture input[type=file]").set_input_files(picture)
     page.wait_for_selector("#result img", timeout=60_000)
     page.wait_for_timeout(1500)
-    shoot(page, out / "ui-phone-dark.png", whole=True)
+    shoot(page, file, whole=True)
     page.close()
 
 

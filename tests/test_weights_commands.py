@@ -56,7 +56,7 @@ def released(monkeypatch):
 
         def do_HEAD(self):  # as the hub speaks of a file that lies elsewhere
             self.send_response(302)
-            self.send_header("Location", "http://127.0.0.1:9/elsewhere")
+            self.send_header("Location", "http://elsewhere.invalid/file")
             self.send_header("X-Linked-Etag", hashlib.sha256(content).hexdigest())
             self.send_header("X-Linked-Size", str(len(content)))
             self.end_headers()

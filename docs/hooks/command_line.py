@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import html
+import inspect
 import re
 import types
 import typing
@@ -86,8 +87,8 @@ def _table(rows: list[Row]) -> str:
 
 
 def _rows(command: Any) -> list[Row]:
-    hints = typing.get_type_hints(command.callback, include_extras=True)
-    return [_row(parameter, hints[parameter.name]) for parameter in command.params if parameter.name in hints]
+    taken = inspect.signature(command.callback, eval_str=True).parameters
+    return [_row(one, taken[one.name].annotation) for one in command.params if one.name in taken]
 
 
 def _row(parameter: Any, hint: Any) -> Row:

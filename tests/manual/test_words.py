@@ -3,6 +3,7 @@
 import importlib
 import re
 import shlex
+from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
 
@@ -187,3 +188,17 @@ def test_the_tree_in_the_readme_names_every_module_once():
     assert sorted(name for name in set(named) if named.count(name) > 1) == []
     assert sorted(set(named) - there) == []
     assert sorted(name for name in there - set(named) if "__" not in name) == []
+
+
+def test_every_picture_of_the_manual_is_said_to_be_made_by_a_script_that_is_here():
+    pictures = {path.name for path in (DOCS / "pictures").iterdir()}
+    rows = re.findall(r"(?m)^\| (`[^|]+) \| (.+) \|$", (DOCS / "figures" / "README.md").read_text(encoding="utf-8"))
+    said = {}
+    for names, made_by in rows:
+        for pattern in re.findall(r"`([^`]+)`", names):
+            found = {name for name in pictures if fnmatch(name, pattern)}
+            assert found, f"{pattern}: no such picture"
+            said |= dict.fromkeys(found, made_by)
+    assert said.keys() == pictures
+    for script in re.findall(r"python (\S+\.py)", " ".join(said.values())):
+        assert (ROOT / script).is_file()

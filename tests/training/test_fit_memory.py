@@ -62,6 +62,8 @@ def test_what_does_not_grow_is_weights_gradients_moments_and_averages(tiny):
     assert fixed_bytes(model, SETTINGS) == pytest.approx(weights + (4 + 8 + 4) * trained, rel=1e-3)
     small = fixed_bytes(model, replace(SETTINGS, optimiser="adamw_8bit"))
     assert fixed_bytes(model, SETTINGS) - small == pytest.approx((8 - 2 - 1 / 32) * trained, rel=1e-3)
+    turned = fixed_bytes(model, replace(SETTINGS, optimiser="muon"))
+    assert fixed_bytes(model, SETTINGS) - turned == pytest.approx(4 * trained, rel=1e-3)  # of matrices one moment
 
 
 def test_the_largest_divisor_that_fits_is_taken():

@@ -12,6 +12,7 @@ from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.models.frustum import march
 from zero123.presets import MINI_TRAINING, ORIGINAL_TRAINING
 from zero123.training.eight_bit import AdamW8bit
+from zero123.training.muon import Muon
 from zero123.training.objective import Objective, ObjectiveSettings
 from zero123.training.preparation import averaged_names, compile_networks, optimiser_of, prepare
 from zero123.training.trainer import TrainSettings, train
@@ -85,11 +86,11 @@ def test_preparing_again_changes_only_what_differs():
     assert {name: type(p) for name, p in model.unet.attn_processors.items()} == fresh
 
 
-@pytest.mark.parametrize("kind", ["adamw", "adamw_8bit"])
-def test_the_optimiser_is_the_one_asked_for_in_two_groups(kind):
+@pytest.mark.parametrize(("kind", "made"), [("adamw", torch.optim.AdamW), ("adamw_8bit", AdamW8bit), ("muon", Muon)])
+def test_the_optimiser_is_the_one_asked_for_in_two_groups(kind, made):
     model = tiny_view_model()
     optimiser = optimiser_of(model, replace(PLAIN, optimiser=kind, pose_rate=10.0))
-    assert isinstance(optimiser, AdamW8bit if kind == "adamw_8bit" else torch.optim.AdamW)
+    assert isinstance(optimiser, made)
     assert [g["lr"] for g in optimiser.param_groups] == [1e-4, pytest.approx(1e-3)]
     assert optimiser.param_groups[0]["weight_decay"] == 0.01
 

@@ -76,7 +76,7 @@ def test_what_only_goes_together_is_changed_together():
         ("steps=1.5", "steps=1.5: must be a whole number"),
         ("learning_rate=nan", "learning_rate=nan: must be a number, got nan"),
         ("checkpointing=maybe", "must be true or false"),
-        ("optimiser=lion", "optimiser must be one of adamw, adamw_8bit, got 'lion'"),
+        ("optimiser=lion", "optimiser must be one of adamw, adamw_8bit, muon, got 'lion'"),
         ("precision=int4", "precision must be one of no, bf16, fp16"),
         ("weighting=snr", "weighting must be one of uniform, min_snr_5"),
         ("batch=0", "batch must be at least 1"),
@@ -109,7 +109,7 @@ def test_mistakes_are_named_in_one_line(change, message):
 
 
 def test_what_cannot_be_combined_is_refused():
-    for other in ({"optimiser": "adamw_8bit"}, {"power_averages": True}):
+    for other in ({"optimiser": "adamw_8bit"}, {"optimiser": "muon"}, {"power_averages": True}):
         with pytest.raises(ValueError, match="sharded=true goes with"):
             TrainSettings(sharded=True, **other)
     for other in ({"sharded": True}, {"checkpointing": True}):

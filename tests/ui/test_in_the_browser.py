@@ -7,8 +7,8 @@ in out/page-tests.
 import json
 import os
 import shutil
-import socket
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -262,8 +262,15 @@ def test_bad_files_are_refused_with_a_reason_and_the_page_goes_on(tab, tmp_path)
 
 def test_two_tabs_keep_to_themselves(served, browser, tab):
     other = Tab(browser, served.address)
+    before = tab.drawn()
     other.give(next(file for file in examples() if file.stem == "taxi"))
-    assert other.drawn() != tab.drawn()
+    tab.preset("Behind")  # while the other's picture is cut out and drawn
+    assert other.drawn() != tab.drawn(before)
+    told(tab, "180° right")
+    told(other, "30° right")
+    other.open("History")
+    other.page.wait_for_selector("#history img")
+    assert other.page.locator("#history img").count() == 1
     other.page.close()
 
 
@@ -316,12 +323,27 @@ def test_the_stop_button_and_a_closed_tab_stop_the_work(served, browser):
         time.sleep(0.1)
 
 
+TOO_WIDE = """() => [...document.querySelectorAll('.tabitem *')]
+    .filter(e => e.offsetParent && e.getBoundingClientRect().right > 391 && !e.closest('.tab-container'))
+    .map(e => e.outerHTML.slice(0, 100))"""
+
+
 def test_on_a_phone_nothing_is_wider_than_the_screen(served, browser):
     phone = Tab(browser, served.address, viewport={"width": 390, "height": 844}, has_touch=True, color_scheme="dark")
     assert phone.page.evaluate("document.documentElement.scrollWidth") <= 390
     assert "dark" in phone.page.evaluate("document.body.className")
     assert (phone.page.locator("#result").bounding_box() or {})["width"] > 330
     phone.shoot("phone")
+    for name, shown in (("Orbit", "#make-orbit"), ("3D", "#make-mesh")):
+        phone.open(name)
+        phone.page.locator(shown).wait_for(state="visible")
+        assert phone.page.evaluate(TOO_WIDE) == []
+    for name, shown in (("Compare", "#draw-both"), ("History", "#history"), ("Models", ".models")):
+        phone.page.locator(".overflow-menu > button").click()
+        phone.page.locator(".overflow-dropdown button", has_text=name).click()
+        phone.page.locator(shown).first.wait_for(state="visible")
+        assert phone.page.evaluate(TOO_WIDE) == []
+    phone.shoot("phone-models")
     phone.page.close()
 
 
@@ -333,10 +355,32 @@ def test_programs_do_the_same_by_the_gradio_client(served):
     video, views = client.predict(handle_file(POT), 3, 0, 6, "mini", 1, 1, 0, "auto", api_name="/orbit")
     assert Path(video).read_bytes()[4:8] == b"ftyp"
     assert Path(views).read_bytes()[:2] == b"PK"
+    [told] = client.predict(handle_file(POT), azimuth=30, photo_elevation="60", api_name="/view")
+    assert Path(told).read_bytes() != Path(files[0]).read_bytes()
+    with pytest.raises(AppError, match="picture's height must be a number"):
+        client.predict(handle_file(POT), photo_elevation="91", api_name="/view")
+    with pytest.raises(AppError, match="Faces must be a whole number from 500"):
+        client.predict(handle_file(POT), 3, True, "mini", 1, 1, 0, "auto", api_name="/mesh")
     with pytest.raises(AppError, match="Azimuth must be a number"):
         client.predict(handle_file(POT), 1e9, 0, 0, "mini", 1, 1, 0, 1, "auto", api_name="/view")
     with pytest.raises(AppError, match="zero123 weights get"):
         client.predict(handle_file(POT), 0, 0, 0, "zero123-xl", 1, 1, 0, 1, "auto", api_name="/view")
+
+
+@pytest.mark.thorough
+def test_programs_get_a_mesh_by_the_gradio_client(served):
+    client = Client(served.address, verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": 120})
+    made = client.predict(handle_file(POT), faces=2000, draft=True, api_name="/mesh")
+    glb, obj, ply, dataset, turntable = (Path(file) for file in made)
+    assert [file.suffix for file in (glb, obj, ply, dataset, turntable)] == [".glb", ".zip", ".ply", ".zip", ".mp4"]
+    meshes = [trimesh.load(file, force="mesh") for file in (glb, ply)]
+    assert all(500 < len(mesh.faces) <= 2000 for mesh in meshes)
+    assert meshes[0].visual.material.baseColorTexture.size[0] >= 256
+    with zipfile.ZipFile(obj) as packed:
+        assert {Path(name).suffix for name in packed.namelist()} >= {".obj", ".mtl", ".png"}
+    with zipfile.ZipFile(dataset) as packed:
+        assert any(name.endswith("transforms.json") for name in packed.namelist())
+    assert turntable.read_bytes()[4:8] == b"ftyp"
 
 
 def test_programs_do_the_same_by_plain_http(served):
@@ -351,18 +395,3 @@ def test_programs_do_the_same_by_plain_http(served):
         foreign = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
         call = http.post("/call/cut_out", json={"data": [foreign, "auto"]}).json()["event_id"]
         assert "event: error" in http.get(f"/call/cut_out/{call}").text
-
-
-def test_a_port_in_use_and_a_folder_that_cannot_be_written_are_said_in_one_line(tmp_path, capfd):
-    from command import run
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        assert run("ui", "--port", taken.getsockname()[1]) == 2
-    assert "give another with --port" in capfd.readouterr().err
-    (tmp_path / "file").write_text("")
-    assert run("ui", "--port", 0, "--folder", tmp_path / "file" / "in") == 2
-    assert "cannot write into the folder" in capfd.readouterr().err
-    assert run("ui", "--port", 0, "--model", tmp_path / "nothing") == 2
-    assert "no such model" in capfd.readouterr().err

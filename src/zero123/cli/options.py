@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 def grouped(verb: Callable[..., None]) -> Callable[..., None]:
     """The verb as typer takes it: parameters that are dataclasses are replaced by their fields."""
-    hints = get_type_hints(verb, include_extras=True)
-    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    # Not by get_type_hints: Python 3.10's wraps what defaults to None once more, and hides the names of the option.
+    parameters = inspect.signature(verb, eval_str=True).parameters
+    groups: dict[str, Any] = {name: one.annotation for name, one in parameters.items() if is_dataclass(one.annotation)}
     shown = []
-    for name, parameter in inspect.signature(verb).parameters.items():
+    for name, parameter in parameters.items():
         if name not in groups:
-            shown.append(parameter.replace(annotation=hints[name]))
+            shown.append(parameter)
             continue
         own = get_type_hints(groups[name], include_extras=True)
         shown += [

@@ -116,7 +116,7 @@ def fixed_bytes(model: ViewModel, settings: TrainSettings) -> int:
     weights = sum(t.nbytes for t in (*model.parameters(), *model.buffers()))
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     count, size = sum(p.numel() for p in trained.values()), sum(p.nbytes for p in trained.values())
-    moments = count * (2 + 8 / 256 if settings.optimiser == "adamw_8bit" else 8)
+    moments = count * {"adamw": 8, "muon": 4}.get(settings.optimiser, 2 + 8 / 256)
     averages = 4 * sum(trained[name].numel() for name in averaged_names(model, settings))
     averages += 2 * 4 * count if settings.power_averages else 0
     return int(weights + size + moments + averages)

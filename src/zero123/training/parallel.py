@@ -51,8 +51,9 @@ def accelerator_for(settings: TrainSettings, folder: Path) -> Accelerator:
         ValueError: a combination that does not work, in one line.
     """
     check_launch()
-    for name, value in (("precision", "fp16"), ("optimiser", "adamw_8bit"), ("power_averages", True)):
-        if settings.sharded and getattr(settings, name) == value:
+    works = {"precision": ("no", "bf16"), "optimiser": ("adamw",), "power_averages": (False,)}
+    for name, values in works.items():
+        if settings.sharded and (value := getattr(settings, name)) not in values:
             raise ValueError(f"sharded=true does not work with {name}={value}".lower() + "; leave one of the two out")
     cpu = default_device() == "cpu"  # asked for nothing, accelerate starts no group of CPU processes
     # Torch may sort gradients anew after a process's first step and then add more than two in another order than a run

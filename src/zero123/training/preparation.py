@@ -79,14 +79,14 @@ def averaged_names(model: ViewModel, settings: TrainSettings) -> set[str]:
 
 
 def optimiser_of(model: ViewModel, settings: TrainSettings) -> torch.optim.Optimizer:
-    """AdamW in two groups, the pose conditioning's rate being `pose_rate` times the other's."""
+    """AdamW or Muon in two groups, the pose conditioning's rate being `pose_rate` times the other's."""
     from zero123.training.eight_bit import AdamW8bit
+    from zero123.training.muon import Muon
 
     pose = [p for p in model.pose_conditioning.parameters() if p.requires_grad]
     ids = {id(p) for p in pose}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in ids]
     rates = ((rest, settings.learning_rate), (pose, settings.learning_rate * settings.pose_rate))
     groups = [{"params": p, "lr": rate, "base_rate": rate} for p, rate in rates if p]
-    if settings.optimiser == "adamw_8bit":
-        return AdamW8bit(groups, weight_decay=settings.weight_decay)
-    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+    kinds = {"adamw": torch.optim.AdamW, "adamw_8bit": AdamW8bit, "muon": Muon}
+    return kinds[settings.optimiser](groups, weight_decay=settings.weight_decay)

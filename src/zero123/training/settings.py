@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from zero123.training.objective import ObjectiveSettings
 from zero123.training.reading import ReadingSettings
 
-Optimiser = Literal["adamw", "adamw_8bit"]
+Optimiser = Literal["adamw", "adamw_8bit", "muon"]
 Averaged = Literal["trained", "unet"]
 Precision = Literal["no", "bf16", "fp16"]
 
@@ -34,7 +34,8 @@ class TrainSettings:
         warmup: steps over which the rate rises from 1e-6 of itself, linearly.
         decay: last steps over which the rate falls to 0 along a cosine; 0 keeps it constant.
         weight_decay: AdamW's.
-        optimiser: "adamw", or "adamw_8bit" with its two moments kept in 8 bits (see `training.eight_bit`).
+        optimiser: "adamw"; "adamw_8bit" with its two moments kept in 8 bits (see `training.eight_bit`); or "muon",
+            which turns matrices' steps orthogonal (see `training.muon`).
         ema: decay of the weight average.
         averaged: what the average holds: all that is trained, or the UNet alone as in the original. The rest of the
             model is then taken as it was at the last step.
@@ -122,7 +123,7 @@ class TrainSettings:
             raise ValueError("sample_scales must name a guidance, such as 1.0,3.0; for no pictures set sample_every=0")
         if self.batch % self.views:
             raise ValueError(f"batch must be a multiple of views, got {self.batch} and {self.views}")
-        if self.sharded and (self.optimiser == "adamw_8bit" or self.power_averages):
+        if self.sharded and (self.optimiser != "adamw" or self.power_averages):
             raise ValueError("sharded=true goes with optimiser=adamw and power_averages=false")
         if self.compile and (self.sharded or self.checkpointing):
             raise ValueError("compile=true goes with sharded=false and checkpointing=false")

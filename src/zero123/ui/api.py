@@ -26,23 +26,24 @@ def add_endpoints(desk: Desk) -> None:
         seed, samples = gr.Number(0, label="seed"), gr.Number(1, label="samples")
         frames, fps, faces = gr.Number(24, label="frames"), gr.Number(12, label="fps"), gr.Number(30_000, label="faces")
         draft = gr.Checkbox(False, label="draft")
+        height = gr.Textbox("", label="photo_elevation")  # a number field would give 0 for nothing, which is a height
         pictures, answer = gr.File(label="files", file_count="multiple"), gr.JSON(label="models")
         go = [gr.Button() for _ in range(5)]
     work = _Endpoints(desk)
     quick: dict[str, Any] = {"concurrency_id": "quick", "concurrency_limit": 4}
     long: dict[str, Any] = {"concurrency_id": "long", "concurrency_limit": 1}
-    drawing = [model, steps, scale, seed]
+    drawing, found = [model, steps, scale, seed], [method, height]
     go[0].click(work.cut_out, [picture, method], pictures, api_name="cut_out", **quick)
     go[1].click(
-        work.view, [picture, azimuth, elevation, radius, *drawing, samples, method], pictures, api_name="view", **quick
+        work.view, [picture, azimuth, elevation, radius, *drawing, samples, *found], pictures, api_name="view", **quick
     )
-    go[2].click(work.orbit, [picture, frames, elevation, fps, *drawing, method], pictures, api_name="orbit", **long)
-    go[3].click(work.mesh, [picture, faces, draft, *drawing, method], pictures, api_name="mesh", **long)
+    go[2].click(work.orbit, [picture, frames, elevation, fps, *drawing, *found], pictures, api_name="orbit", **long)
+    go[3].click(work.mesh, [picture, faces, draft, *drawing, *found], pictures, api_name="mesh", **long)
     go[4].click(work.models, None, answer, api_name="models", queue=False)
 
 
 class _Endpoints:
-    """What the endpoints do."""
+    """What the endpoints do; `photo_elevation` is the picture's own height in degrees, "" to have it read."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -53,22 +54,22 @@ class _Endpoints:
 
     def view(
         self, picture: str | None, azimuth: float, elevation: float, radius: float, model: str, steps: float,
-        scale: float, seed: float, samples: float, background: str, request: gr.Request,
+        scale: float, seed: float, samples: float, background: str, photo_elevation: str, request: gr.Request,
     ) -> list[str]:  # fmt: skip
         """Pictures of one view: degrees to the right and up of the picture's camera, world units further away."""
         wanted = view_settings((azimuth, elevation, radius), (model, steps, scale, seed), samples)
-        asked = self.desk.request(self._cut(picture, background, request), wanted)
+        asked = self.desk.request(self._cut(picture, background, request), wanted, photo_elevation)
         return [str(file) for file in self.desk.draw(request.session_hash, asked).pictures]
 
     def orbit(
         self, picture: str | None, frames: float, elevation: float, fps: float, model: str, steps: float, scale: float,
-        seed: float, background: str, request: gr.Request,
+        seed: float, background: str, photo_elevation: str, request: gr.Request,
     ) -> list[str]:  # fmt: skip
         """A video of a camera that goes once around, and its views in a ZIP."""
         count = within("frames", frames, 3, self.desk.limits.frames)
         rate = within("fps", fps, 1, 60, whole=False)
         wanted = view_settings((0, elevation, 0), (model, steps, scale, seed))
-        asked = self.desk.request(self._cut(picture, background, request), wanted)
+        asked = self.desk.request(self._cut(picture, background, request), wanted, photo_elevation)
         room = self.desk.room(request.session_hash)
         seconds = self.desk.limits.orbit_s
         made = self._whole(long_tasks.orbit, asked, count, rate, room, seconds=seconds, request=request)
@@ -76,12 +77,12 @@ class _Endpoints:
 
     def mesh(
         self, picture: str | None, faces: float, draft: bool, model: str, steps: float, scale: float, seed: float,
-        background: str, request: gr.Request,
+        background: str, photo_elevation: str, request: gr.Request,
     ) -> list[str]:  # fmt: skip
         """The object as GLB, OBJ (ZIP), PLY, dataset (ZIP) and turntable."""
         options = long_tasks.MeshOptions(within("faces", faces, 500, 200_000), draft=bool(draft))
         wanted = view_settings((0, 0, 0), (model, steps, scale, seed))
-        asked = self.desk.request(self._cut(picture, background, request), wanted)
+        asked = self.desk.request(self._cut(picture, background, request), wanted, photo_elevation)
         room = self.desk.room(request.session_hash)
         made = self._whole(long_tasks.mesh, asked, options, room, seconds=self.desk.limits.mesh_s, request=request)
         return [str(file) for file in (made.glb, made.obj, made.ply, made.dataset, made.turntable)]

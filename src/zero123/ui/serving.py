@@ -60,23 +60,35 @@ def free_port(host: str, port: int) -> int:
 
 @contextmanager
 def work_folder(parent: Path | None = None) -> Iterator[Path]:
-    """A folder for all files of the page, gone when the page is.
+    """A folder for all files of the page, gone when the page is; under `parent`, it is the only one that is needed.
 
     Raises:
         OSError: none can be written; in one line.
     """
-    where = writable_folder(parent or tempfile.gettempdir())
+    where = writable_folder(parent or _system_folder())
     folder = Path(tempfile.mkdtemp(prefix="zero123-page-", dir=where))
-    before = os.environ.get("GRADIO_TEMP_DIR")
-    os.environ["GRADIO_TEMP_DIR"] = str(folder / "served")
+    own = {"GRADIO_TEMP_DIR": str(folder / "served"), **({"TMPDIR": str(folder)} if parent else {})}
+    before = {name: os.environ.get(name) for name in own}
+    system = tempfile.tempdir
+    os.environ.update(own)
+    if parent:
+        tempfile.tempdir = str(folder)  # large uploads are parsed in the temporary folder
     try:
         yield folder
     finally:
-        if before is None:
-            del os.environ["GRADIO_TEMP_DIR"]
-        else:
-            os.environ["GRADIO_TEMP_DIR"] = before
+        tempfile.tempdir = system
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _system_folder() -> str:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise OSError("no temporary folder of this machine can be written; give one with --folder") from error
 
 
 @dataclass(frozen=True)
