@@ -25,10 +25,12 @@ from zero123.models.pretrained import save_model
 from zero123.pipeline import NovelViews
 from zero123.reconstruction import from_photo
 from zero123.reconstruction.fit import FitSettings
+from zero123.reconstruction.from_photo import PhotoSettings
 from zero123.reconstruction.from_views import ReconstructionSettings
 from zero123.reconstruction.hull import HullSettings
 
 FAST = BatchSettings((0.0, 90.0), sampling=SamplingSettings(steps=2, scale=1.0))
+SEEDED = SamplingSettings(steps=2, samples=2, seed=7)
 
 
 @pytest.fixture(scope="module")
@@ -171,16 +173,18 @@ def test_meshes_come_of_a_reconstruction_of_each(tmp_path, photos, tiny, begun, 
     small = ReconstructionSettings(
         hull=HullSettings(cells=24), fit=FitSettings(grids=(16,), steps=(6,), rays=512), picture_size=32
     )
-    original, faces = from_photo.from_views, []
+    original, asked = from_photo.from_views, []
 
     def from_views(images, camera, settings, progress, *others):
-        faces.append(settings.faces)
+        asked.append((settings.faces, settings.texture, settings.even_light))
         same = images[:1].expand_as(images)  # what the model draws is no object
         return original(same, camera, dataclasses.replace(small, faces=settings.faces), progress, *others)
 
     monkeypatch.setattr(from_photo, "from_views", from_views)
-    settings = dataclasses.replace(FAST, azimuth_deg=(), faces=500)
-    assert told(photos / "p1.png", tmp_path / "out", tiny, settings) == {"p1": MADE} and faces == [500]
+    settings = dataclasses.replace(FAST, azimuth_deg=(), faces=500, texture=64, even_light=0.5, rounds=2)
+    assert told(photos / "p1.png", tmp_path / "out", tiny, settings) == {"p1": MADE}
+    assert [one[0] for one in asked] == [1000, 500]  # of the first round's views there is but a draft
+    assert asked[-1] == (500, 64, 0.5)
     assert (tmp_path / "out" / "p1" / "model.glb").read_bytes()[:4] == b"glTF"
     values = results.read(tmp_path / "out" / "p1")
     assert values["outputs"] == ["input.png", "mask.png", "model.glb", "reconstruction-views.png"]
@@ -401,11 +405,25 @@ def test_a_clusters_number_format_is_one_that_all_machines_have():
         ({"azimuth_deg": (0.0, 1.0, 2.0), "elevation_deg": (0.0, 1.0)}, "one value for all views or one for each"),
         ({"fps": 5.0, "sampling": SamplingSettings(samples=2)}, "one picture of each view"),
         ({"photo_elevation_deg": 91.0}, "from -90 to 90"),
+        ({"rounds": 0}, "rounds must be at least 1"),
+        ({"refine": -1}, "steps must be at least 0"),
     ],
 )
 def test_impossible_settings_are_refused(bad, message):
     with pytest.raises(ValueError, match=message):
         BatchSettings(**bad)
+
+
+def test_a_mesh_is_made_with_all_that_is_asked_of_it():
+    wanted = BatchSettings(faces=700, texture=0, even_light=0.3, rounds=3, refine=9, seconds=40.0, sampling=SEEDED)
+    own = wanted.mesh()
+    assert (own.rounds, own.seconds, own.unseen.steps, own.unseen.seed) == (3, 40.0, 9, 7)
+    shape = own.reconstruction
+    assert (shape.faces, shape.texture, shape.even_light) == (700, 0, 0.3)
+    usual = PhotoSettings()
+    assert dataclasses.replace(shape, faces=30_000, texture=None, even_light=0.0) == usual.reconstruction
+    assert own.sampling == dataclasses.replace(SEEDED, samples=1)  # samples are of views that are kept
+    assert BatchSettings(faces=30_000).mesh() == usual
 
 
 # The verb
@@ -442,9 +460,25 @@ def test_the_verb_says_what_was_made_what_was_there_and_what_failed(zero123, pho
     assert code == 2 and "begun with other settings (fps: null, now 12.0)" in err
 
 
+def test_the_verb_asks_for_meshes_as_reconstruct_does(zero123, photos, monkeypatch):
+    asked = []
+    monkeypatch.setattr(room, "make_all", lambda found, out, settings, *_, **__: asked.append(settings) or [])
+    mesh = ("--faces", 500, "--texture", 0, "--even-light", 0.5, "--rounds", 2, "--refine", 60, "--time", "2m")
+    code, _, err = zero123("photos", "-o", "out", "--mesh", *mesh)
+    assert (code, err) == (0, "")
+    (made,) = asked
+    assert (made.faces, made.texture, made.even_light) == (500, 0, 0.5)
+    assert (made.rounds, made.refine, made.seconds) == (2, 60, 120.0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("photos", "-o", "out", "--rounds", 2), "--rounds goes with --mesh"),
+        (("photos", "-o", "out", "--even-light", 0.5), "--even-light goes with --mesh"),
+        (("photos", "-o", "out", "--texture", 0), "--texture goes with --mesh"),
+        (("photos", "-o", "out", "--mesh", "--time", "3s"), "time must be at least 10s"),
+        (("photos", "-o", "out", "--mesh", "--refine", 60, "--offload"), "--offload goes without --refine"),
         (("photos", "-o", "out", "--views", 3, "--orbit", 4), "give only one of"),
         (("photos", "-o", "out", "--views", 0), "neither views nor meshes"),
         (("nowhere", "-o", "out"), "no such picture or folder: nowhere"),

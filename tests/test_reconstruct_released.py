@@ -58,7 +58,7 @@ def asked(monkeypatch):
         return original(images[:1].expand_as(images), camera, small, *others)  # what is drawn is noise: no solid
 
     monkeypatch.setattr(room, "from_views", from_views)
-    monkeypatch.setattr(room, "PhotoSettings", functools.partial(room.PhotoSettings, ring=3, crown=0))
+    monkeypatch.setattr(room, "PhotoSettings", functools.partial(room.PhotoSettings, ring=3, crown=0, low=0))
     return asked
 
 

@@ -19,7 +19,7 @@ from zero123.images.photo import Photo
 from zero123.images.spread import Samples
 from zero123.machine import fast_dtype, free_memory, make_sure_it_compiles, usable_device
 from zero123.models.condition import Look
-from zero123.models.drawing import Begun, Drawing, Progress, joint, latents_of, pictures_of
+from zero123.models.drawing import Begun, Drawing, Progress, belief, joint, latents_of, pictures_of
 from zero123.models.int8 import place_int8
 from zero123.models.running import Batches, batches, suit, weights_bytes
 from zero123.models.view_model import ViewModel
@@ -164,6 +164,15 @@ class NovelViews:
     def places(self, pictures: Tensor) -> OrbitPose:
         """Where the model believes framed pictures on white, (P, 3, S, S), were taken from, (P,)."""
         return self.model.place(pictures.to(self.device, self.model.dtype))
+
+    @torch.no_grad()
+    def belief(self, photo: Photo, relative: RelativePose, source: OrbitPose) -> Tensor | None:
+        """See `drawing.belief`, with the arguments of a call; None of models without a volume."""
+        if self.model.feature_volume is None:
+            return None
+        with self._at_work(self.model.image_encoder, self.model.autoencoder):
+            look = self._look([Wanted(photo, relative, source)])
+        return belief(self.model, look, relative, self._batches(guided=True).views)
 
     @torch.no_grad()
     def __call__(

@@ -58,7 +58,7 @@ def test_an_orbit_becomes_a_video(tmp_path, model, picture, capsys):
 
 def test_a_mesh_is_written_with_the_views_and_cameras_behind_it(tmp_path, model, picture, monkeypatch, capsys):
     monkeypatch.setattr(turntable, "render_turntable", partial(turntable.render_turntable, count=8, hw=(16, 16)))
-    example("3_mesh")(picture, tmp_path / "out", model, PhotoSettings(ring=6, crown=4, reconstruction=QUICK))
+    example("3_mesh")(picture, tmp_path / "out", model, PhotoSettings(ring=6, crown=4, low=0, reconstruction=QUICK))
     mesh = trimesh.load(tmp_path / "out" / "model.glb", force="mesh")
     assert 0 < len(mesh.faces) <= 800
     frames = json.loads((tmp_path / "out" / "scene" / "transforms.json").read_text())["frames"]

@@ -16,7 +16,7 @@ from zero123.images.matting import Matte
 from zero123.images.photo import Photo
 from zero123.reconstruction import from_photo as room
 from zero123.reconstruction.fit import FitSettings
-from zero123.reconstruction.from_photo import PhotoSettings, Watch, from_photo, near_photo, ring_and_crown, source_at
+from zero123.reconstruction.from_photo import PhotoSettings, Watch, all_around, from_photo, near_photo, source_at
 from zero123.reconstruction.from_views import ReconstructionSettings
 from zero123.reconstruction.hull import HullSettings
 from zero123.reconstruction.unseen import UnseenSettings
@@ -41,6 +41,9 @@ class TruthTeller:
     def places(self, pictures):
         return OrbitPose.cat([source_at(20.0)] * len(pictures))
 
+    def belief(self, photo, relative, source):
+        return None
+
     def __call__(self, photo, relative, settings, source, progress=None):
         self.asked = (relative, settings, source)
         if progress is not None:
@@ -53,11 +56,13 @@ def photo_from(elevation_deg):
     return Photo(picture, Matte("alpha", 0.2, False), picture[3:])
 
 
-def test_ring_and_crown_surround_the_object_between_each_other():
-    poses = ring_and_crown(PhotoSettings(ring=4, crown=4, ring_elevation_deg=5, crown_elevation_deg=50))
-    assert torch.rad2deg(poses.azimuth).tolist() == pytest.approx([0, 90, 180, 270, 45, 135, 225, 315], abs=1e-3)
-    assert torch.rad2deg(poses.elevation).tolist() == pytest.approx([5] * 4 + [50] * 4, abs=1e-4)
-    assert len(ring_and_crown(PhotoSettings(ring=3, crown=0))) == 3
+def test_views_surround_the_object_and_those_above_and_below_stand_between_the_rings():
+    heights = {"ring_elevation_deg": 5, "crown_elevation_deg": 50, "low_elevation_deg": -20}
+    poses = all_around(PhotoSettings(ring=4, crown=4, low=2, **heights))
+    turns = [0, 90, 180, 270, 45, 135, 225, 315, 90, 270]
+    assert torch.rad2deg(poses.azimuth).tolist() == pytest.approx(turns, abs=1e-3)
+    assert torch.rad2deg(poses.elevation).tolist() == pytest.approx([5] * 4 + [50] * 4 + [-20] * 2, abs=1e-4)
+    assert len(all_around(PhotoSettings(ring=3, crown=0, low=0))) == 3
 
 
 def test_near_views_stand_on_a_circle_around_the_photo_and_over_no_pole():
@@ -84,7 +89,7 @@ def test_what_no_view_saw_is_refined_before_the_surface_is_taken(monkeypatch):
     monkeypatch.setattr(room, "Teacher", lambda model, photo, source, scale, weight: (tuple(photo.shape), len(source)))
     monkeypatch.setattr(room, "refined", refined)
     told, quick = [], dataclasses.replace(QUICK, input_colours=0.0)
-    settings = PhotoSettings(ring=4, crown=0, reconstruction=quick, unseen=UnseenSettings(steps=3))
+    settings = PhotoSettings(ring=4, crown=0, low=0, reconstruction=quick, unseen=UnseenSettings(steps=3))
     found, _, _ = from_photo(TruthTeller(), photo_from(20.0), settings, lambda *what: told.append(what))
     assert done == [(5, (64, 64), 3, ((1, 3, SIZE, SIZE), 1))]
     assert told[-1] == ("unseen", 3, 3)
@@ -93,7 +98,7 @@ def test_what_no_view_saw_is_refined_before_the_surface_is_taken(monkeypatch):
 
 def test_true_views_give_the_object_and_every_stage_reports():
     views, told = TruthTeller(), []
-    settings = PhotoSettings(ring=6, crown=4, reconstruction=QUICK, sampling=SamplingSettings(seed=3))
+    settings = PhotoSettings(ring=6, crown=4, low=0, reconstruction=QUICK, sampling=SamplingSettings(seed=3))
     found, images, poses = from_photo(views, photo_from(20.0), settings, lambda *what: told.append(what))
     relative, sampling, source = views.asked
     assert sampling.seed == 3
@@ -109,16 +114,37 @@ def test_true_views_give_the_object_and_every_stage_reports():
     assert high.tolist() == pytest.approx([0.27, 0.32, 0.39], abs=0.12)
 
 
+def test_what_the_model_believes_of_outlines_comes_to_the_reconstruction(monkeypatch):
+    class Believer(TruthTeller):
+        def belief(self, photo, relative, source):
+            camera = Camera.from_orbit(source.moved(relative), hw=(SIZE, SIZE))
+            return exact_scene.picture(camera, samples=1)[:, 3]
+
+    given, original = [], room.from_views
+
+    def from_views(images, camera, settings, progress, outlines, show):
+        given.append((camera, outlines))
+        return original(images, camera, settings, progress, outlines, show)
+
+    monkeypatch.setattr(room, "from_views", from_views)
+    photo, settings = photo_from(20.0), PhotoSettings(ring=4, crown=0, low=0, reconstruction=QUICK)
+    for views in (TruthTeller(), Believer()):
+        from_photo(views, photo, settings)
+    (_, alone), (camera, believed) = given
+    assert torch.equal(alone, photo.rgba[3:]) and torch.equal(believed[:1], alone)
+    assert torch.equal(believed[1:], exact_scene.picture(camera, samples=1)[1:, 3])
+
+
 def test_a_known_elevation_is_taken_instead_of_the_estimate():
     views = TruthTeller()
-    settings = PhotoSettings(ring=6, crown=0, elevation_deg=-10.0, reconstruction=QUICK)
+    settings = PhotoSettings(ring=6, crown=0, low=0, elevation_deg=-10.0, reconstruction=QUICK)
     _, _, poses = from_photo(views, photo_from(-10.0), settings)
     assert math.degrees(float(poses.elevation[0])) == pytest.approx(-10, abs=1e-4)
 
 
 def test_a_model_that_reads_no_places_finds_the_elevation_by_views_instead_of_taking_the_horizon():
     views, told = TruthTeller(reads=False), []
-    settings = PhotoSettings(ring=6, crown=0, reconstruction=QUICK)
+    settings = PhotoSettings(ring=6, crown=0, low=0, reconstruction=QUICK)
     _, _, poses = from_photo(views, photo_from(20.0), settings, lambda *what: told.append(what))
     assert math.degrees(float(poses.elevation[0])) == pytest.approx(20, abs=8)
     assert [name for name, *_ in told][:2] == ["elevation", "views"]
@@ -132,7 +158,7 @@ def test_impossible_elevations_are_refused(wrong):
 
 
 def test_too_few_views_are_refused():
-    with pytest.raises(ValueError, match="ring must be at least 3 and crown at least 0, got 2 and 8"):
+    with pytest.raises(ValueError, match="ring must be at least 3, crown and low at least 0, got 2, 8 and 8"):
         PhotoSettings(ring=2)
 
 
@@ -146,7 +172,7 @@ def test_further_rounds_draw_the_views_again_from_renders_of_what_the_last_ones_
 
     views, quick = Redrawing(), dataclasses.replace(QUICK, fit=FitSettings(grids=(24,), steps=(60,), rays=1024))
     _, images, _ = from_photo(
-        views, photo_from(20.0), PhotoSettings(ring=6, crown=4, rounds=2, strength=0.3, reconstruction=quick)
+        views, photo_from(20.0), PhotoSettings(ring=6, crown=4, low=0, rounds=2, strength=0.3, reconstruction=quick)
     )
     assert views.begun.strength == 0.3 and views.begun.pictures.shape == (10, 3, SIZE, SIZE)
     assert float((views.begun.pictures - images[1:]).abs().mean()) < 0.05  # the field explains its views
@@ -157,7 +183,7 @@ def test_further_rounds_draw_the_views_again_from_renders_of_what_the_last_ones_
 def test_a_known_distance_goes_with_a_given_elevation_and_with_an_estimated_one():
     views = TruthTeller()
     for told in (-10.0, None):
-        settings = PhotoSettings(ring=6, crown=0, elevation_deg=told, radius=1.6, reconstruction=QUICK)
+        settings = PhotoSettings(ring=6, crown=0, low=0, elevation_deg=told, radius=1.6, reconstruction=QUICK)
         _, _, poses = from_photo(views, photo_from(20.0), settings)
         assert float(views.asked[2].radius) == pytest.approx(1.6)
         assert poses.radius.tolist() == pytest.approx([1.6] + [1.85] * 6)
@@ -205,7 +231,9 @@ def test_views_are_shown_once_drawn_and_the_field_while_it_is_fitted():
     seen = []
     quick = dataclasses.replace(QUICK, fit=FitSettings(grids=(16,), steps=(40,), rays=128))
     watch = Watch(lambda images: seen.append(images.shape), lambda field: seen.append(field.grid))
-    from_photo(TruthTeller(), photo_from(20.0), PhotoSettings(ring=4, crown=0, reconstruction=quick), watch=watch)
+    from_photo(
+        TruthTeller(), photo_from(20.0), PhotoSettings(ring=4, crown=0, low=0, reconstruction=quick), watch=watch
+    )
     assert seen == [(5, 3, SIZE, SIZE), (16, 16, 16)]
 
 

@@ -33,6 +33,9 @@ class TruthTeller:
         """The photo as it is."""
         return Photo(picture, Matte("alpha", 0.2, False), picture[3:])
 
+    def belief(self, photo, relative, source):
+        """Nothing but what its views show."""
+
     def __call__(self, photo, relative, settings, source, progress=None):
         """The true views."""
         progress(1, 1)

@@ -106,11 +106,11 @@ def test_reconstruct_gives_a_mesh_that_turns_in_a_notebook(tmp_path):
     made = zero123.reconstruct(truth.photo, truth, settings, progress=lambda *step: told.append(step))
     assert {stage for stage, *_ in told} == {"views", "fit"}
     assert made.elevation_deg == pytest.approx(20, abs=1e-3)
-    assert made.views.shape[0] == len(made.camera.position) == 21
+    assert made.views.shape[0] == len(made.camera.position) == 25
     html = made._repr_html_()
     assert f"{len(made.mesh.faces)} triangles" in html and "<script" not in html
     assert opened(made._repr_png_()).size[0] > 4 * 200
-    assert repr(made) == f"<mesh of {len(made.mesh.faces)} triangles, of 21 views>"
+    assert repr(made) == f"<mesh of {len(made.mesh.faces)} triangles, of 25 views>"
     turning = made.turning(4, 48)
     assert turning.shape == (4, 3, 48, 48) and (turning < 0.9).any(1).float().mean() > 0.05
     assert made.save(tmp_path / "m.glb").stat().st_size > 10_000

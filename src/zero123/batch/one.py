@@ -9,7 +9,7 @@ import shutil
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,7 @@ def draw(
         _draw_views(photo, source, settings, views, folder, progress)
     drawn = time.monotonic()
     if settings.faces is not None:
-        source, known = _draw_mesh(photo, settings, settings.faces, views, folder, formats, progress), True
+        source, known = _draw_mesh(photo, settings.mesh(), views, folder, formats, progress), True
     end = time.monotonic()
     return {
         "format": results.FORMAT,
@@ -174,17 +174,14 @@ def _draw_views(
 
 def _draw_mesh(
     photo: Photo,
-    settings: BatchSettings,
-    faces: int,
+    settings: PhotoSettings,
     views: NovelViews,
     folder: Path,
     formats: Sequence[str],
     progress: Progress | None,
 ) -> OrbitPose:
     """The mesh and the views it was made from, written; where the photo was taken to be from."""
-    own = PhotoSettings(elevation_deg=settings.photo_elevation_deg, sampling=replace(settings.sampling, samples=1))
-    own = replace(own, reconstruction=replace(own.reconstruction, faces=faces))
-    found, images, poses = from_photo(views, photo, own, progress)
+    found, images, poses = from_photo(views, photo, settings, progress)
     for ending in formats:
         export_mesh(found.mesh, folder / f"model.{ending}")
     io.save(folder / "reconstruction-views.png", contact_sheet(images, 7))

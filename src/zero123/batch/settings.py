@@ -15,7 +15,8 @@ from zero123.images.matting import Method
 from zero123.machine import default_device, fast_dtype, usable_device
 from zero123.models.stored_model import find_model, read_model
 from zero123.pipeline import NovelViews
-from zero123.reconstruction.from_photo import source_at
+from zero123.reconstruction.from_photo import PhotoSettings
+from zero123.reconstruction.unseen import UnseenSettings
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -32,6 +33,10 @@ class BatchSettings:
             others. Without azimuths there are no views, only meshes.
         fps: pictures per second of a video of the views; None for no video.
         faces: triangles of a mesh, at most about this many; None for no mesh.
+        texture, even_light: of a mesh, see `ReconstructionSettings`.
+        rounds: how often a mesh's views are drawn, see `PhotoSettings`, as for `seconds`.
+        refine: steps by the model's score where no view saw the object, see `UnseenSettings`.
+        seconds: all that a mesh may take; None for as long as it needs.
         sampling: how views are drawn; every picture from the same seed.
         background: how the object is found, see `images.matting.foreground`.
         photo_elevation_deg: height from which all pictures were taken; None lets the model estimate each.
@@ -42,6 +47,11 @@ class BatchSettings:
     radius: tuple[float, ...] = (0.0,)
     fps: float | None = None
     faces: int | None = None
+    texture: int | None = None
+    even_light: float = 0.0
+    rounds: int = 1
+    refine: int = 0
+    seconds: float | None = None
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     background: Method = "auto"
     photo_elevation_deg: float | None = None
@@ -53,8 +63,23 @@ class BatchSettings:
             self.moves()
         if self.fps is not None and self.sampling.samples > 1:
             raise ValueError(f"a video takes one picture of each view, got samples {self.sampling.samples}")
-        if self.photo_elevation_deg is not None:
-            source_at(self.photo_elevation_deg)
+        self.mesh()
+
+    def mesh(self) -> PhotoSettings:
+        """How a mesh is made of a picture.
+
+        Raises:
+            ValueError: fewer rounds than one, fewer steps than none, or a photo from beyond a pole.
+        """
+        own = PhotoSettings(
+            elevation_deg=self.photo_elevation_deg,
+            seconds=self.seconds,
+            rounds=self.rounds,
+            unseen=UnseenSettings(self.refine, seed=self.sampling.seed),
+            sampling=replace(self.sampling, samples=1),
+        )
+        shape = replace(own.reconstruction, texture=self.texture, even_light=self.even_light)
+        return replace(own, reconstruction=shape if self.faces is None else replace(shape, faces=self.faces))
 
     def moves(self) -> RelativePose:
         """The camera moves, (V,).

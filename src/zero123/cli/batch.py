@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -40,7 +40,6 @@ class MadeOptions:
     mesh: Annotated[bool, typer.Option("--mesh", help="A coloured 3D mesh, model.glb; --views 0 for nothing else.")] = (
         False
     )
-    faces: Annotated[int, typer.Option(min=100, max=1_000_000, help="Triangles, at most about this many.")] = 30_000
 
     def azimuths(self) -> list[float]:
         """Of all views, degrees.
@@ -56,6 +55,48 @@ class MadeOptions:
         return [360.0 * k / count for k in range(count)]
 
 
+@dataclass(frozen=True)
+class BatchMeshOptions:
+    """How each mesh is made, see `reconstruct`."""
+
+    faces: Annotated[int, typer.Option(min=100, max=1_000_000, help="Triangles, at most about this many.")] = 30_000
+    texture: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=8192,
+            help="Side of the texture, texels; 0 for colours at the vertices. [default: as sharp as the picture]",
+            show_default=False,
+        ),
+    ] = None
+    even_light: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the light in the colours that is taken out.")
+    ] = 0.0
+    rounds: Annotated[
+        int, typer.Option(min=1, max=8, help="How often a mesh's views are drawn, so that they agree with each other.")
+    ] = 1
+    refine: Annotated[
+        int,
+        typer.Option(min=0, max=10_000, help="Steps by the model's score where no view saw the object, such as 60."),
+    ] = 0
+    time: Annotated[
+        str | None,
+        typer.Option(help="All that a mesh may take, as 30s, 2m, 10m. [default: as it needs]", show_default=False),
+    ] = None
+
+    def check(self, wanted: bool, run: RunOptions) -> None:
+        """Refuse what goes with meshes only, unless they are wanted, and what goes with no offloaded model.
+
+        Raises:
+            ValueError: in one line.
+        """
+        for one in fields(self):
+            if not wanted and one.name != "faces" and getattr(self, one.name) != one.default:
+                raise ValueError(f"--{one.name.replace('_', '-')} goes with --mesh")
+        if self.refine and run.offload:
+            raise ValueError("--offload goes without --refine, which needs all networks at every step")
+
+
 def batch(
     pictures: Annotated[
         list[Path], typer.Argument(help="PNG, JPEG or WebP of one object each, or folders of them.", show_default=False)
@@ -63,6 +104,7 @@ def batch(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder that receives a folder per picture.")],
     *,
     made: MadeOptions,
+    mesh: BatchMeshOptions,
     run: RunOptions,
     sampling: SamplingOptions,
     about: PhotoOptions,
@@ -72,13 +114,20 @@ def batch(
     from zero123.batch.pictures import pictures_of
     from zero123.batch.run import make_all
     from zero123.batch.settings import BatchSettings
+    from zero123.reconstruction.budget import seconds_in
 
+    mesh.check(made.mesh, run)
     settings = BatchSettings(
         azimuth_deg=tuple(made.azimuths()),
         elevation_deg=tuple(made.elevation_deg or (0.0,)),
         radius=tuple(made.radius or (0.0,)),
         fps=made.fps if made.orbit is not None else None,
-        faces=made.faces if made.mesh else None,
+        faces=mesh.faces if made.mesh else None,
+        texture=mesh.texture,
+        even_light=mesh.even_light,
+        rounds=mesh.rounds,
+        refine=mesh.refine,
+        seconds=None if mesh.time is None else seconds_in(mesh.time),
         sampling=replace(sampling.settings(), samples=made.samples),
         background=cast(Any, about.background),  # checked there
         photo_elevation_deg=about.photo_elevation_deg,

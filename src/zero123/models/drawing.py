@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from zero123.diffusion.guidance import Pair
 from zero123.diffusion.sampling import SamplingSettings, draw
@@ -108,6 +109,30 @@ def pictures_of(model: ViewModel, latents: Tensor, projected: list[Projected], f
         opacity = torch.cat([seen.opacity for seen in projected]).cpu()
         images = outlined(images, opacity, model.settings.outline)
     return images.clamp(0, 1)
+
+
+def belief(model: ViewModel, look: Look, relative: RelativePose, batch: int) -> Tensor:
+    """How far views would show the object, by the volume behind one photo, (V, S, S), in [0, 1], on the CPU.
+
+    In between where the model is unsure, which its pictures do not say.
+
+    Args:
+        model: with a volume.
+        look: what is seen in the photo.
+        relative: moves, (V,).
+        batch: views at a time.
+
+    Raises:
+        ValueError: the model has no volume.
+    """
+    if model.feature_volume is None or look.volume is None:
+        raise ValueError("model must have a volume behind the photo, this one has none")
+    relative, parts = relative.to(look.latent.device, torch.float32), []
+    for moves in torch.arange(len(relative), device=look.latent.device).split(batch):
+        seen = model.feature_volume.look(look.volume, look.source[torch.zeros_like(moves)], relative[moves])
+        parts.append(seen.opacity.cpu())
+    size = (model.settings.image_size,) * 2
+    return F.interpolate(torch.cat(parts), size, mode="bicubic")[:, 0].clamp(0, 1)
 
 
 def _decoded(model: ViewModel, latents: Tensor, fitting: Batches) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zero123.diffusion.sampling import Begin, SamplingSettings
 from zero123.geometry.camera import Camera
-from zero123.geometry.orbit import RADIUS, OrbitPose
+from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.geometry.paths import turntable
 from zero123.images.photo import Photo
 from zero123.machine import out_of_memory
@@ -46,7 +46,9 @@ class Watch:
 
 
 # Made views are softer than photographs: their outlines fade to white, and what is fog in them is no shape to keep.
-_SOFT_VIEWS = ReconstructionSettings(hull=HullSettings(halo=0.25), fit=FitSettings(density_smoothness=0.6), rim=3)
+_SOFT_VIEWS = ReconstructionSettings(
+    hull=HullSettings(halo=0.25, agreement=0.8), fit=FitSettings(density_smoothness=0.6), rim=3
+)
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,10 @@ class PhotoSettings:
     Attributes:
         ring: views all around at `ring_elevation_deg`.
         crown: views all around at `crown_elevation_deg`.
+        low: views all around at `low_elevation_deg`, from below: without them a flat base grows a cone.
         near: views around the photo itself, `near_deg` from it, where a model is at its best.
         near_deg: their angle to the photo, degrees.
-        ring_elevation_deg, crown_elevation_deg: heights of the cameras above the horizon.
+        ring_elevation_deg, crown_elevation_deg, low_elevation_deg: heights of the cameras above the horizon.
         elevation_deg: height from which the photo was taken; None lets the model estimate it, by its reader or, where
             it has none, by four more views, see `reconstruction.elevation`.
         radius: distance from which it was taken, world units, for a photo that keeps the place and size of its object
@@ -73,12 +76,14 @@ class PhotoSettings:
         reconstruction: how they become a mesh.
     """
 
-    ring: int = 12
+    ring: int = 8
     crown: int = 8
+    low: int = 8
     near: int = 0
     near_deg: float = 25.0
     ring_elevation_deg: float = 10.0
     crown_elevation_deg: float = 45.0
+    low_elevation_deg: float = -15.0
     elevation_deg: float | None = None
     radius: float | None = None
     seconds: float | None = None
@@ -89,8 +94,10 @@ class PhotoSettings:
     reconstruction: ReconstructionSettings = _SOFT_VIEWS
 
     def __post_init__(self) -> None:
-        if self.ring < 3 or self.crown < 0:
-            raise ValueError(f"ring must be at least 3 and crown at least 0, got {self.ring} and {self.crown}")
+        if self.ring < 3 or min(self.crown, self.low) < 0:
+            raise ValueError(
+                f"ring must be at least 3, crown and low at least 0, got {self.ring}, {self.crown} and {self.low}"
+            )
         if self.near < 0 or not 0 < self.near_deg <= 90:
             raise ValueError(f"near must be at least 0, at 0 to 90 degrees, got {self.near} at {self.near_deg}")
         if self.rounds < 1:
@@ -114,14 +121,13 @@ def source_at(elevation_deg: float, radius: float = RADIUS) -> OrbitPose:
     return OrbitPose.from_degrees(torch.zeros(1), torch.tensor([float(elevation_deg)]), torch.tensor([float(radius)]))
 
 
-def ring_and_crown(settings: PhotoSettings) -> OrbitPose:
-    """The cameras of the views to be made, (ring + crown,); the crown's stand between the ring's."""
-    ring = turntable(settings.ring, math.radians(settings.ring_elevation_deg), RADIUS)
-    if not settings.crown:
-        return ring
-    half = math.pi / settings.crown
-    crown = turntable(settings.crown, math.radians(settings.crown_elevation_deg), RADIUS, start=half)
-    return OrbitPose.cat([ring, crown])
+def all_around(settings: PhotoSettings) -> OrbitPose:
+    """The cameras of the views to be made, (ring + crown + low,); those above and below stand between the ring's."""
+    circles = [turntable(settings.ring, math.radians(settings.ring_elevation_deg), RADIUS)]
+    for count, degrees in ((settings.crown, settings.crown_elevation_deg), (settings.low, settings.low_elevation_deg)):
+        if count:
+            circles.append(turntable(count, math.radians(degrees), RADIUS, start=math.pi / count))
+    return OrbitPose.cat(circles)
 
 
 def near_photo(source: OrbitPose, settings: PhotoSettings) -> OrbitPose:
@@ -158,8 +164,9 @@ def from_photo(
     """
     settings, start, watch = settings or PhotoSettings(), time.monotonic(), watch or Watch()
     source = _source(views, photo, settings, progress)
-    poses = OrbitPose.cat([ring_and_crown(settings), near_photo(source, settings)])
+    poses = OrbitPose.cat([all_around(settings), near_photo(source, settings)])
     everything, begin = OrbitPose.cat([source, poses]), None
+    outlines = _outlines(views, photo, poses.relative_to(source), source)
     for left in reversed(range(settings.rounds)):
         asked = (photo, poses.relative_to(source), settings.sampling, source, _named(progress, "views"))
         pictures = views(*asked) if begin is None else views(*asked, begin)
@@ -167,7 +174,7 @@ def from_photo(
         watch.views(images)
         camera = Camera.from_orbit(everything, hw=(images.shape[-2], images.shape[-1]))
         if left:
-            draft = from_views(images, camera, _quick(settings.reconstruction), None, photo.rgba[3], watch.field)
+            draft = from_views(images, camera, _quick(settings.reconstruction), None, outlines, watch.field)
             begin = Begin(renders(draft.field, camera)[1:], settings.strength)
     how = settings.reconstruction
     if settings.seconds is not None:
@@ -175,7 +182,7 @@ def from_photo(
     told = _named(progress, "fit")
 
     def make(fitting: ReconstructionSettings) -> Reconstruction:
-        found = from_views(images, camera, fitting, told, photo.rgba[3], watch.field)
+        found = from_views(images, camera, fitting, told, outlines, watch.field)
         if not settings.unseen.steps:
             return found
         teacher = Teacher(views.model, photo.on_white[None], source, settings.unseen.scale, sds_weight)
@@ -224,6 +231,12 @@ def _as_memory_allows(
                 raise
         settings = smaller  # what failed is freed only once its error is gone
         watch.smaller(settings)
+
+
+def _outlines(views: NovelViews, photo: Photo, relative: RelativePose, source: OrbitPose) -> Tensor:
+    """The photo's own silhouette and, where the model says it, its belief in those of V views, (1 [+ V], S, S)."""
+    believed = views.belief(photo, relative, source)
+    return photo.rgba[3:] if believed is None else torch.cat((photo.rgba[3:], believed))
 
 
 def _source(views: NovelViews, photo: Photo, settings: PhotoSettings, progress: Progress | None) -> OrbitPose:

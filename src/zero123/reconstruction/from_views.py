@@ -21,6 +21,7 @@ from zero123.meshes.mesh import Mesh
 from zero123.meshes.surface import extract_surface
 from zero123.reconstruction.fit import FitSettings, Progress, Show, Told, fit, gather_rays
 from zero123.reconstruction.hull import Hull, HullSettings, beside_outlines, silhouettes, voted_hull
+from zero123.reconstruction.outlines import hardened
 
 _SOMETHING = 0.2
 """Raw density by which the densest place must differ from the emptiest for there to be an object."""
@@ -90,7 +91,7 @@ def from_views(
     camera: Camera,
     settings: ReconstructionSettings | None = None,
     progress: Progress | None = None,
-    photo_alpha: Tensor | None = None,
+    outlines: Tensor | None = None,
     show: Show | None = None,
 ) -> Reconstruction:
     """Reconstruct an object from views that agree roughly.
@@ -100,7 +101,9 @@ def from_views(
         camera: V cameras, `world_from_camera` (V, 4, 4); `hw` that of the images.
         settings: None for the defaults.
         progress: called with (steps done, steps in all) of the fit.
-        photo_alpha: the input picture's own alpha, (H, W), where it is known: white on white tells nothing.
+        outlines: what is known of silhouettes besides the pictures, since white on white tells nothing: of the input
+            alone, (1, H, W), its own alpha; or of all views, (V, H, W), in [0, 1], the others as far as who drew them
+            believes in the object there.
         show: called with the field now and then while it is fitted.
 
     Raises:
@@ -112,17 +115,31 @@ def from_views(
     small, cameras = _shrunk(images, views, settings.picture_size)
     alpha, confidence = silhouettes(small, settings.hull.halo)
     photo = _with_alpha(images[0])
-    if photo_alpha is not None:
-        photo = torch.cat((images[0, :3], photo_alpha[None].to(images)))
-        alpha[0] = functional.interpolate(photo[None, 3:], alpha.shape[1:], mode="area")[0, 0]
-        confidence[0] = 1
-    hull = voted_hull(alpha, cameras, settings.hull)
+    told = Told(_on_white(small), alpha, confidence, _painted(alpha, settings.rim))
+    if outlines is not None:
+        photo = torch.cat((images[0, :3], outlines[:1].to(images)))
+        told = _outlined(told, outlines.to(images), settings.rim)
+    hull = voted_hull(told.alpha, cameras, settings.hull)
     occupied = _widened(hull.votes > settings.hull.doubt)
-    rays = gather_rays(
-        Told(_on_white(small), alpha, confidence, _painted(alpha, settings.rim)), cameras, hull, occupied
-    )
+    rays = gather_rays(told, cameras, hull, occupied)
     found, weights = fit(rays, hull, occupied, settings.hull.agreement, settings.fit, progress, show)
     return Reconstruction(found, mesh_of(found, hull, photo, views, settings), hull, weights, cameras.hw[0])
+
+
+def _outlined(told: Told, outlines: Tensor, rim: int) -> Told:
+    """What pictures say, (V), where the silhouettes of the first or of all of them are known better."""
+    known = functional.interpolate(outlines[:, None], told.alpha.shape[1:], mode="area")[:, 0]
+    count = len(known)
+    # Where the model is sure its pictures are sharper than its belief; the belief adds what is faint or white in them.
+    known = torch.cat((known[:1], torch.maximum(hardened(known[1:]), told.alpha[1:count])))
+    alpha, confidence = torch.cat((known, told.alpha[count:])), told.confidence.clone()
+    confidence[:count] = 1
+    colour, painted = told.colour.clone(), told.painted.clone()
+    # Beyond its outline a picture shows nothing, and where it is white within, it may have been cut off or be white.
+    colour[1:count] = 1 - (1 - colour[1:count]) * known[1:, None]
+    painted[1:count] = _painted(known, rim)[1:]
+    painted[1:count][told.alpha[1:count] < 0.5] = _RIM
+    return Told(colour, alpha, confidence, painted)
 
 
 def mesh_of(found: VoxelField, hull: Hull, photo: Tensor, views: Camera, settings: ReconstructionSettings) -> Mesh:

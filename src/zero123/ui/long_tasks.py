@@ -173,7 +173,7 @@ def _settings(request: Request, sampling: SamplingSettings, options: MeshOptions
     if not options.draft:
         return replace(settings, reconstruction=made)
     rough = replace(made, fit=FitSettings(grids=(40,), steps=(60,), rays=2048))
-    return replace(settings, ring=8, crown=4, reconstruction=rough)
+    return replace(settings, crown=4, low=0, reconstruction=rough)
 
 
 def _stopping(report: Report, fraction: float) -> Callable[[int, int], None]:
