@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from zero123.cli.console import follow, say
+from zero123.cli.mesh_options import EvenLight, Faces, Texture
 from zero123.cli.options import PhotoOptions, RunOptions, SamplingOptions, WorkerOptions, grouped
 
 if TYPE_CHECKING:
@@ -59,19 +60,9 @@ class MadeOptions:
 class BatchMeshOptions:
     """How each mesh is made, see `reconstruct`."""
 
-    faces: Annotated[int, typer.Option(min=100, max=1_000_000, help="Triangles, at most about this many.")] = 30_000
-    texture: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=8192,
-            help="Side of the texture, texels; 0 for colours at the vertices. [default: as sharp as the picture]",
-            show_default=False,
-        ),
-    ] = None
-    even_light: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the light in the colours that is taken out.")
-    ] = 0.0
+    faces: Faces = 30_000
+    texture: Texture = None
+    even_light: EvenLight = 0.0
     rounds: Annotated[
         int, typer.Option(min=1, max=8, help="How often a mesh's views are drawn, so that they agree with each other.")
     ] = 1

@@ -21,6 +21,26 @@ if TYPE_CHECKING:
     from zero123.reconstruction.from_photo import Watch
     from zero123.reconstruction.from_views import Reconstruction, ReconstructionSettings
 
+Faces = Annotated[int, typer.Option(min=100, max=1_000_000, help="Triangles, at most this many.")]
+Texture = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=8192,
+        help="Side of the texture, texels; 0 for colours at the vertices. [default: as sharp as the picture]",
+        show_default=False,
+    ),
+]
+EvenLight = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Share of the light in the colours that is taken out, for scenes with lamps of their own; 1 for all "
+        "that depends on how surfaces face.",
+    ),
+]
+
 _KINDS = ("glb", "obj", "ply", "stl")
 _MOVING = ("mp4", "gif", "webp")
 VIEWS, PREVIEW = "reconstruction-views.png", "preview.png"
@@ -31,28 +51,12 @@ VIEWS, PREVIEW = "reconstruction-views.png", "preview.png"
 class MeshOptions:
     """How large the mesh is, in which format, and what lies beside it."""
 
-    faces: Annotated[int, typer.Option(min=100, max=1_000_000, help="Triangles, at most this many.")] = 30_000
+    faces: Faces = 30_000
     format: Annotated[
         str | None, typer.Option(help="glb, obj, ply or stl. [default: as --out ends, else glb]", show_default=False)
     ] = None
-    texture: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=8192,
-            help="Side of the texture, texels; 0 for colours at the vertices. [default: as sharp as the picture]",
-            show_default=False,
-        ),
-    ] = None
-    even_light: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Share of the light in the colours that is taken out, for scenes with lamps of their own; 1 for all "
-            "that depends on how surfaces face.",
-        ),
-    ] = 0.0
+    texture: Texture = None
+    even_light: EvenLight = 0.0
     turntable: Annotated[str, typer.Option(help="The mesh turning, as mp4, gif or webp.")] = "mp4"
     depth_normals: Annotated[
         bool, typer.Option("--depth-normals", help="Also depth and normals of the mesh from all sides.")
