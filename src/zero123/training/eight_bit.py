@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from zero123.training.by_parameter import ByParameter
 
 _BLOCK = 256
 """Numbers that share a scale."""
@@ -52,7 +54,7 @@ def restored(codes: Tensor, scale: Tensor, signed: bool, shape: torch.Size) -> T
     return (values * scale.repeat_interleave(_BLOCK)[: len(values)]).reshape(shape)
 
 
-class AdamW8bit(torch.optim.Optimizer):
+class AdamW8bit(ByParameter):
     """AdamW (Loshchilov and Hutter, 2019, arXiv:1711.05101) with block-wise 8-bit moments.
 
     Dettmers et al., 2022 (arXiv:2110.02861). Unlike theirs, the root of the second moment is kept, not the moment: its
@@ -77,22 +79,8 @@ class AdamW8bit(torch.optim.Optimizer):
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, group)
-        return loss
-
-    def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        state, gradient = self.state[parameter], parameter.grad
-        assert gradient is not None
+    def _move(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
         step = state["step"] = state.get("step", torch.zeros(())) + 1
         slow, slower = group["betas"]
         first = self._read(state, "first", True, parameter).lerp(gradient.float(), 1 - slow)

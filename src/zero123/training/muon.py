@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from zero123.training.by_parameter import ByParameter
 
 _POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 """Of Jordan et al.: five rounds of a X + b (XX')X + c (XX')(XX')X bring every singular value near 1."""
@@ -32,7 +34,7 @@ def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
     return (wide.mT if tall else wide).to(matrix.dtype)
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(ByParameter):
     """Muon for matrices and convolutions, AdamW for all that is no matrix: biases, scales of norms.
 
     A matrix moves along its gradient's momentum made orthogonal, so that directions which the gradient seldom shows
@@ -62,20 +64,10 @@ class Muon(torch.optim.Optimizer):
             params, {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         )
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    move = self._turned if parameter.ndim >= 2 else self._scaled
-                    parameter.sub_(group["lr"] * move(parameter, parameter.grad, group).to(parameter.dtype))
-        return loss
+    def _move(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+        way = self._turned if parameter.ndim >= 2 else self._scaled
+        parameter.sub_(group["lr"] * way(parameter, gradient, group).to(parameter.dtype))
 
     def _turned(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
         state, keep = self.state[parameter], group["momentum"]
