@@ -29,18 +29,29 @@ fi
 # Four targets share an input, which is encoded once; a few are the input itself, so that an unmoved view keeps it. First
 # the volume behind the picture and the drafts made of it, which is cheap and tells where things are; then the denoiser
 # learns what the drafts got wrong, of a volume that stays as it is; last the reader of the input's place learns from
-# pictures framed as a person's, too.
+# pictures framed as a person's, too, in other colours, and of objects stretched into other shapes: there are too few.
 train() {
     out=$1; shift
     [ -d "$out/model" ] || OMP_NUM_THREADS=1 .venv/bin/torchrun --nproc-per-node 2 -m zero123 train "${kinds[@]}" -o "$out" \
-        --cache "$work/cache" --targets 4 --same 0.06 "$@"
+        --cache "$work/cache" --targets 4 "$@"
 }
-train "$work/geometry" --codec "$work/codec/vae" --steps "${GEOMETRY_STEPS:-20000}" --decay "${GEOMETRY_DECAY:-2000}" \
+train "$work/geometry" --same 0.06 --codec "$work/codec/vae" --steps "${GEOMETRY_STEPS:-20000}" --decay "${GEOMETRY_DECAY:-2000}" \
     --set objective.diffusion_weight=0 --set optimiser=muon --set sample_every=0 ${COMPILE:+--set compile=true}
-train "$work/run" --finetune-from "$work/geometry/model" --steps "${STEPS:-20000}" --decay "${DECAY:-4000}" \
+train "$work/run" --same 0.06 --finetune-from "$work/geometry/model" --steps "${STEPS:-20000}" --decay "${DECAY:-4000}" \
     --set freeze_encoders=true --set source_weight=0 --set optimiser=muon ${COMPILE:+--set compile=true}
-train "$work/reader" --finetune-from "$work/run/model" --steps "${READER_STEPS:-1000}" --decay "${READER_DECAY:-400}" --batch 64 \
-    --set diffusion_weight=0 --set volume_weight=0 --set source_weight=1 --set reframed=0.5 --set sample_every=0
+if [ -n "${CORPUS:-}" ]; then
+    kinds=("$work/views/procedural=0.15" "$work/views/train-textured=0.05" "$work/views/train-flat=0.05")
+    for seed in 1 2 3 4 5; do
+        for kind in textured flat; do
+            stretched=$work/views/stretched-$kind-$seed
+            $zero123 data render "$CORPUS/$kind" -o "$stretched" --views 8 --size 128 --stretch 1.6 --seed "$seed"
+            kinds+=("$stretched=0.075")
+        done
+    done
+fi
+train "$work/reader" --finetune-from "$work/run/model" --steps "${READER_STEPS:-3000}" --decay "${READER_DECAY:-1500}" --batch 64 \
+    --set diffusion_weight=0 --set volume_weight=0 --set source_weight=1 --set reframed=0.5 --set recoloured=0.5 \
+    --set learning_rate=2e-3 --set sample_every=0
 if [ -n "${CORPUS:-}" ]; then
     OMP_NUM_THREADS=2 $zero123 evaluate "$work/views/test" -o "$work/scores" --model "$work/reader/model"
 fi

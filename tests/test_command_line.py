@@ -125,7 +125,7 @@ def test_samples_of_a_view_are_told_apart_by_name(zero123, ball, model):
     assert code == 0, err
     pictures = sorted((ball.parent / "result" / "views").iterdir())
     assert [path.name for path in pictures] == ["000-0.png", "000-1.png", "000-spread.npy", "000-spread.png"]
-    assert "where the model guesses: spread over the 2 samples in result/views/*-spread.png and .npy" in out
+    assert "where the model guesses: spread of the 2 samples in result/views/*-spread.png and .npy" in out
     spread, (first, second) = np.load(pictures[2]), (io.load(path) for path in pictures[:2])
     expected = (first - second).square().mean(0).sqrt() / 2**0.5
     np.testing.assert_allclose(spread, expected, atol=1.5 / 255)  # pictures are rounded to 8 bits

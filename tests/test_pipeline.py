@@ -147,7 +147,7 @@ def test_views_end_where_the_volume_does():
 def test_the_belief_in_views_is_the_opacity_of_the_volume_they_are_drawn_from():
     drawer = NovelViews(tiny_view_model())
     source = drawer.source(photo())
-    believed = drawer.belief(photo(), MOVES, source)
+    believed = drawer.belief(photo(), MOVES, source).opacity
     size = drawer.model.settings.image_size
     assert believed.shape == (len(MOVES), size, size) and bool(((believed >= 0) & (believed <= 1)).all())
     with torch.no_grad():
@@ -260,7 +260,9 @@ def test_samples_know_where_they_differ():
     samples = views().samples(photo(), MOVES[:2], settings)
     pictures = views()(photo(), MOVES[:2], settings)
     assert torch.equal(samples.pictures.flatten(0, 1), pictures)
-    torch.testing.assert_close(samples.spread[1], pictures[3:].var(0).mean(0).sqrt())
+    doubt = views().belief(photo(), MOVES[:2]).doubt
+    assert doubt.shape == samples.spread.shape and bool((doubt > 0).all())
+    torch.testing.assert_close(samples.spread[1], (pictures[3:].var(0).mean(0) + doubt[1].square()).sqrt())
     assert samples.spread.shape == (2, SIZE, SIZE) and samples.spread.max() > 0
 
 

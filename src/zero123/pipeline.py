@@ -19,7 +19,7 @@ from zero123.images.photo import Photo
 from zero123.images.spread import Samples
 from zero123.machine import fast_dtype, free_memory, make_sure_it_compiles, usable_device
 from zero123.models.condition import Look
-from zero123.models.drawing import Begun, Drawing, Progress, belief, joint, latents_of, pictures_of
+from zero123.models.drawing import Begun, Belief, Drawing, Progress, belief, joint, latents_of, pictures_of
 from zero123.models.int8 import place_int8
 from zero123.models.running import Batches, batches, suit, weights_bytes
 from zero123.models.view_model import ViewModel
@@ -166,13 +166,13 @@ class NovelViews:
         return self.model.place(pictures.to(self.device, self.model.dtype))
 
     @torch.no_grad()
-    def belief(self, photo: Photo, relative: RelativePose, source: OrbitPose) -> Tensor | None:
+    def belief(self, photo: Photo, relative: RelativePose, source: OrbitPose | None = None) -> Belief | None:
         """See `drawing.belief`, with the arguments of a call; None of models without a volume."""
         if self.model.feature_volume is None:
             return None
         with self._at_work(self.model.image_encoder, self.model.autoencoder):
             look = self._look([Wanted(photo, relative, source)])
-        return belief(self.model, look, relative, self._batches(guided=True).views)
+            return belief(self.model, look, relative, self._batches(guided=True).views)
 
     @torch.no_grad()
     def __call__(
@@ -240,10 +240,13 @@ class NovelViews:
         return list(pictures.split(counts))
 
     def samples(
-        self, photo: Photo, relative: RelativePose, settings: SamplingSettings, source: OrbitPose | None = None
-    ) -> Samples:
-        """`settings.samples` pictures of each view with their mean and their spread, high where the model guesses."""
-        return Samples.of(self(photo, relative, settings, source), settings.samples)
+        self, photo: Photo, relative: RelativePose, settings: SamplingSettings, source: OrbitPose | None = None,
+        progress: Progress | None = None,
+    ) -> Samples:  # fmt: skip
+        """Samples of each view, as a call draws them; of several also what the model doubts."""
+        pictures = self(photo, relative, settings, source, progress)
+        believed = self.belief(photo, relative, source) if settings.samples > 1 else None
+        return Samples.of(pictures, settings.samples, None if believed is None else believed.doubt)
 
     def _look(self, wanted: Sequence[Wanted]) -> Look:
         """What is seen in the photos; the model says where those were taken from of which nobody else does."""
@@ -291,8 +294,6 @@ class NovelViews:
 
 def _one(source: OrbitPose) -> OrbitPose:
     """The photo's pose as (1,)."""
-    if source.shape == ():
-        return OrbitPose(source.azimuth[None], source.elevation[None], source.radius[None])
-    if source.shape != (1,):
+    if source.shape not in ((), (1,)):
         raise ValueError(f"source must be (1,), got shape {tuple(source.shape)}")
-    return source
+    return OrbitPose(*(value.reshape(1) for value in vars(source).values()))

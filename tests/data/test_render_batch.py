@@ -1,5 +1,6 @@
 """Rendering many objects: the same settings give the same views; what fails is told and leaves nothing."""
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -64,6 +65,47 @@ def test_cameras_stay_in_the_settings_ranges(box):
     pose = render_object(Source("a", box), RenderSettings(CameraSettings(views=30), size=8, samples=1)).camera.orbit()
     assert math.radians(-17.01) < float(pose.elevation.min()) and float(pose.elevation.max()) < math.radians(72.01)
     assert float(pose.radius.min()) > 1.499 and float(pose.radius.max()) < 2.201
+
+
+def test_stretched_objects_are_boxes_of_other_proportions_and_fill_the_unit_cube(box):
+    settings = RenderSettings(CameraSettings(views=1), size=24, samples=1, stretch=2.0)
+    (plain,) = Source("a", box).parts()
+    sides = [np.ptp(plain.vertices, axis=0)]
+    for name in ("a", "b"):
+        source = batch.stretched(Source(name, box), settings)
+        assert source == batch.stretched(Source(name, box), settings)
+        assert all(0.5 <= factor <= 2 for factor in source.stretch)
+        (part,) = source.parts()
+        side = sides[0] * source.stretch
+        np.testing.assert_allclose(np.ptp(part.vertices, axis=0), side / side.max(), atol=1e-5)
+        sides.append(side / side.max())
+    assert np.abs(sides[1] - sides[2]).max() > 0.05
+    assert batch.stretched(Source("a", box), SMALL) == Source("a", box)
+
+
+def test_stretched_views_say_so_and_have_the_cameras_and_the_light_of_plain_ones(box, tmp_path):
+    settings = dataclasses.replace(SMALL, stretch=2.0)
+    for folder, how in (("plain", SMALL), ("stretched", settings)):
+        assert [error for _, error in render_all([Source("a", box)], tmp_path / folder, how)] == [None]
+    plain, other = (json.loads((tmp_path / f / "a" / "manifest.json").read_text()) for f in ("plain", "stretched"))
+    assert plain["stretch"] == [1, 1, 1] and other["stretch"] == list(
+        batch.stretched(Source("a", box), settings).stretch
+    )
+    for view, same in zip(other["views"], plain["views"], strict=True):
+        assert (view["world_from_camera"], view["light"]) == (same["world_from_camera"], same["light"])
+        assert view["sha256"] != same["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"stretch": 0.5}, "stretch must be 1 to 4, got 0.5"),
+        ({"stretch": 1.5, "renderer": "blender"}, "stretch is for the embree renderer"),
+    ],
+)
+def test_stretches_that_cannot_be_are_refused(more, message):
+    with pytest.raises(ValueError, match=message):
+        RenderSettings(**more)
 
 
 def test_objects_fill_the_unit_cube(box):

@@ -121,10 +121,10 @@ def test_pictures_of_other_settings_or_of_other_views_are_not_taken(tmp_path, se
 
 
 def test_the_truth_scores_full_marks_and_copying_gains_nothing(sets):
-    scores = [score(case, case.white[1:, None]) for case in Cases(sets, PROTOCOL)]
+    scores = [score(case, Answer(case.white[1:, None])) for case in Cases(sets, PROTOCOL)]
     soft, _ = summarise(scores, PROTOCOL)
     assert soft.row(MODEL)["psnr"].mean == pytest.approx(100) and soft.row(MODEL)["ssim"].mean == pytest.approx(1)
-    copied = [score(case, case.white[:1].expand(3, -1, -1, -1)[:, None]) for case in Cases(sets, PROTOCOL)]
+    copied = [score(case, Answer(case.white[:1].expand(3, -1, -1, -1)[:, None])) for case in Cases(sets, PROTOCOL)]
     for group in summarise(copied, PROTOCOL):
         assert all(value == (0, 0, 0) for value in group.gain.values())
         assert group.row(MODEL) == group.row(BASELINES[0])
@@ -166,7 +166,10 @@ def test_spread_that_follows_the_error_is_seen_and_spread_that_does_not_is(sets)
             case.name, "", case.photo, torch.cat((truth[:1], truth)), inside, case.camera, case.numbers, ""
         )
         samples = torch.stack((truth + wrong / 2 - sure / 4, truth + wrong / 2 + sure / 4), dim=1)
-        found = score(known, samples).spread.correlation
+        found = score(known, Answer(samples)).spread.correlation
+        assert found.mean() * expected > 0.97
+        one = (truth + wrong / 2)[:, None]
+        found = score(known, Answer(one, doubt=sure[:, 0])).spread.correlation
         assert found.mean() * expected > 0.97
 
 
@@ -206,6 +209,7 @@ def test_the_source_is_told_only_where_the_protocol_says_so(views, sets):
         model = views.model
         source = views.source
         device = views.device
+        belief = views.belief
 
         def __call__(self, photo, relative, settings, source):
             told.append((source, relative))

@@ -33,6 +33,16 @@ def test_equal_samples_have_none_and_one_sample_cannot_say():
         _ = Samples.of(pictures, 1).spread
 
 
+def test_what_the_model_doubts_adds_to_how_far_samples_differ():
+    """Law of total variance: samples about 0.5 with deviation 0.03, each of them expected to be 0.04 off."""
+    noise = 0.5 + 0.03 * torch.randn(200, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    doubt = torch.full((1, 40, 40), 0.04)
+    assert float(Samples.of(noise, 200, doubt).spread.mean()) == pytest.approx(0.05, rel=0.01)
+    torch.testing.assert_close(Samples.of(noise[:1], 1, doubt).spread, doubt)
+    with pytest.raises(ValueError, match=r"doubt must be \(1, 40, 40\), like the views, got \(40, 40\)"):
+        Samples.of(noise, 200, doubt[0])
+
+
 @pytest.mark.parametrize(
     ("shape", "samples"), [((5, 3, 4, 4), 2), ((4, 3, 4, 4), 0), ((3, 4, 4), 3), ((0, 3, 4, 4), 1)]
 )

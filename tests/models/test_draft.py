@@ -30,7 +30,7 @@ def half_seen(shown):
 def test_a_fresh_draft_shows_the_inputs_pixels_where_they_are_seen_and_else_the_volume():
     draft = Draft(features=3, shrink=2, widths=(8, 16), fine=8)
     with torch.no_grad():
-        shown, hidden = draft(half_seen(1.0)), draft(half_seen(0.0))
+        shown, hidden = draft(half_seen(1.0))[0], draft(half_seen(0.0))[0]
     warped, left = half_seen(1.0).warped, slice(0, 13)
     volume = torch.tensor([0.2, 0.4, 0.6]).reshape(1, 3, 1, 1)
     assert (shown - warped)[..., left].abs().max() < 0.12 * (warped - volume)[..., left].abs().max() + 1e-3
@@ -46,7 +46,7 @@ def test_a_draft_learns_what_to_trust():
     truth = torch.nn.functional.interpolate(seen.colour, scale_factor=2.0)
     optimiser, losses = torch.optim.Adam(draft.parameters(), 1e-2), []
     for _ in range(60):
-        loss = (draft(seen) - truth).square().mean()
+        loss = (draft(seen)[0] - truth).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

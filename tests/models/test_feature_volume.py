@@ -191,4 +191,11 @@ def test_pictures_are_white_where_light_passes_and_stay_where_it_is_stopped():
     shown = outlined(images, opacity, 0.3)
     torch.testing.assert_close(shown[0, :, :, 20:], images[0, :, :, 20:])
     assert torch.equal(shown[0, :, :, :12], torch.ones(3, 32, 12))
-    torch.testing.assert_close(shown[1], 1 - (1 - images[1]) / 2)
+    torch.testing.assert_close(shown[1], 1 - (1 - images[1]) / 2 / 0.3**0.5)
+
+
+def test_what_may_be_there_is_drawn_less_thin_than_its_mean():
+    """Half of all views show a red object, the rest white: the mean is thinned by 0.5, what is drawn by its root."""
+    mean = torch.tensor([0.9, 0.5, 0.5]).reshape(1, 3, 1, 1).expand(1, 3, 8, 8)
+    shown = outlined(mean, torch.full((1, 1, 8, 8), 0.5), 0.4)
+    torch.testing.assert_close(1 - shown, (1 - mean) / 0.5**0.5)

@@ -14,6 +14,7 @@ from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import RADIUS, OrbitPose
 from zero123.images.matting import Matte
 from zero123.images.photo import Photo
+from zero123.models.drawing import Belief
 from zero123.reconstruction import from_photo as room
 from zero123.reconstruction.fit import FitSettings
 from zero123.reconstruction.from_photo import PhotoSettings, Watch, all_around, from_photo, near_photo, source_at
@@ -118,7 +119,7 @@ def test_what_the_model_believes_of_outlines_comes_to_the_reconstruction(monkeyp
     class Believer(TruthTeller):
         def belief(self, photo, relative, source):
             camera = Camera.from_orbit(source.moved(relative), hw=(SIZE, SIZE))
-            return exact_scene.picture(camera, samples=1)[:, 3]
+            return Belief(exact_scene.picture(camera, samples=1)[:, 3], None)
 
     given, original = [], room.from_views
 

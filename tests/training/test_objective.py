@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from tiny_model import blobs, tiny_cache, tiny_view_model
 from zero123.data.pairs import PairSampler
-from zero123.training.objective import Objective, ObjectiveSettings
+from zero123.training.objective import Objective, ObjectiveSettings, unlikelihood
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +109,42 @@ def test_the_denoiser_learns_the_drafts_error_and_the_draft_the_picture(spread):
     model.network = knows
     total, parts = objective(batch, draws)
     assert parts["diffusion"] < 1e-10
-    assert set(parts) == {"diffusion", "outline", "colour", "draft"}
-    torch.testing.assert_close(total, parts["diffusion"] + parts["outline"] + 2 * (parts["colour"] + parts["draft"]))
+    assert set(parts) == {"diffusion", "outline", "colour", "draft", "drawn_outline", "doubt"}
+    views = parts["outline"] + parts["drawn_outline"] + 2 * (parts["colour"] + parts["draft"])
+    torch.testing.assert_close(total, parts["diffusion"] + views + 0.05 * parts["doubt"])
     total.backward()
     assert model.draft.out.bias.grad.abs().sum() > 0
     assert model.feature_volume.network.conv_out.bias.grad.abs().sum() > 0
+
+
+def test_doubt_is_most_likely_where_it_is_the_errors_own_deviation():
+    """Minimum and value in closed form: s (log s + 1/2) at s = root mean square of the error, over all channels."""
+    error = 0.2 * torch.randn(1, 3, 200, 200, generator=torch.Generator().manual_seed(0))
+    deviation = error.square().mean().sqrt()
+    doubt = torch.full((1, 1, 200, 200), 0.05, requires_grad=True)
+    for factor, sign in ((0.9, -1), (1.1, 1)):
+        (slope,) = torch.autograd.grad(unlikelihood(doubt + (factor * deviation - 0.05), error), doubt)
+        assert slope.sum() * sign > 0
+    there = unlikelihood(torch.full((1, 1, 200, 200), float(deviation)), error)
+    assert float(there) == pytest.approx(float(deviation * (deviation.log() + 0.5)), abs=1e-5)
+
+
+def test_what_drafts_doubt_does_not_bend_them():
+    """The error that doubt is held to is the draft's as it is: no gradient goes through it to the picture."""
+    model = tiny_view_model()
+    batch = PairSampler([tiny_cache(model)], [1.0], pictures=True).batch(0, 4)
+    objective = Objective(model, ObjectiveSettings(volume_weight=1.0, diffusion_weight=0.0))
+    given, original = [], F.smooth_l1_loss
+
+    def kept(picture, *rest, **how):
+        picture.retain_grad()
+        given.append(picture)
+        return 0 * original(picture, *rest, **how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zero123.training.objective.F.smooth_l1_loss", kept)
+        _, parts = objective(batch, torch.Generator().manual_seed(0))
+        total, _ = objective(batch, torch.Generator().manual_seed(0))
+    total.backward()
+    assert "doubt" in parts and not given[-1].grad.any()
+    assert model.draft.out.bias.grad[5] != 0

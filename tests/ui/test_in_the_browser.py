@@ -182,7 +182,7 @@ def test_where_it_guesses_shows_samples_and_their_spread(tab):
     tab.drawn(before)
     tab.page.wait_for_selector("#samples img")
     assert tab.page.locator("#samples img").count() == 4
-    assert "where samples differ, by up to" in tab.page.locator("#facts").inner_text()
+    assert "where it may be wrong, by up to" in tab.page.locator("#facts").inner_text()
     tab.shoot("guesses")
     tab.page.get_by_label("Where it guesses").uncheck()
     tab.page.wait_for_selector("#samples", state="hidden")

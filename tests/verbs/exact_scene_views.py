@@ -11,6 +11,7 @@ import exact_scene
 from zero123.geometry.camera import Camera
 from zero123.images.matting import Matte
 from zero123.images.photo import Photo
+from zero123.images.spread import Samples
 from zero123.reconstruction.fit import FitSettings
 from zero123.reconstruction.from_photo import source_at
 from zero123.reconstruction.from_views import ReconstructionSettings
@@ -41,6 +42,10 @@ class TruthTeller:
         progress(1, 1)
         camera = Camera.from_orbit(source.moved(relative), hw=(SIZE, SIZE))
         return exact_scene.on_white(exact_scene.picture(camera, samples=2))
+
+    def samples(self, photo, relative, settings, source, progress=None):
+        """The same, one of each."""
+        return Samples.of(self(photo, relative, settings, source, progress), settings.samples)
 
     def source(self, photo):
         """Where the photo was taken from."""

@@ -97,6 +97,9 @@ class RendererOptions:
         typer.Option(help="A Python with bpy, or a Blender. [default: $ZERO123_BLENDER]", show_default=False),
     ] = None
     device: Annotated[str, typer.Option(help="Of blender: cpu, cuda or optix.")] = "cpu"
+    stretch: Annotated[
+        float, typer.Option(help="Of embree: stretch each object along its axes by up to this factor, at random.")
+    ] = 1.0
 
     def settings(self, cameras: CameraSettings, size: int, seed: int) -> RenderSettings:
         """The same, checked."""
@@ -115,6 +118,7 @@ class RendererOptions:
             light=cast(Any, self.light),
             cycles=cycles,
             need_textures=not self.allow_missing_textures,
+            stretch=self.stretch,
             seed=seed,
         )
 

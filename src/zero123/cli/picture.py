@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zero123.diffusion.sampling import SamplingSettings
     from zero123.geometry.orbit import OrbitPose, RelativePose
     from zero123.images.photo import Photo
+    from zero123.images.spread import Samples
     from zero123.pipeline import NovelViews
     from zero123.reconstruction.from_photo import PhotoSettings
 
@@ -58,13 +59,14 @@ def views(
     relative = relative_moves(azimuth_deg, elevation_deg, radius)
     work = _start(picture, out, run, sampling, about)
     work = replace(work, sampling=replace(work.sampling, samples=samples))
-    pictures = work.draw(relative)
+    drawn = work.samples(relative)
+    pictures = drawn.pictures.flatten(0, 1)
     for index, image in enumerate(pictures):
         name = f"{index // samples:03d}" + (f"-{index % samples}" if samples > 1 else "")
         io.save(work.folder / "views" / f"{name}.png", image)
     if samples > 1:
-        work.write_spread(pictures)
-        say(f"where the model guesses: spread over the {samples} samples in {work.folder}/views/*-spread.png and .npy")
+        work.write_spread(drawn)
+        say(f"where the model guesses: spread of the {samples} samples in {work.folder}/views/*-spread.png and .npy")
     else:
         io.save(work.folder / "sheet.png", contact_sheet(work.with_photo(pictures), min(len(pictures) + 1, 6)))
     say(f"{len(pictures)} views in {work.folder}/views, all of them in {work.folder}/sheet.png")
@@ -155,9 +157,13 @@ class _Work:
     distance: float | None = None
 
     def draw(self, relative: RelativePose) -> Tensor:
-        """Views (V, 3, S, S) with a progress bar."""
+        """Views (V * samples, 3, S, S) with a progress bar."""
+        return self.samples(relative).pictures.flatten(0, 1)
+
+    def samples(self, relative: RelativePose) -> Samples:
+        """Samples of views, with a progress bar."""
         with bar(f"drawing {len(relative) * self.sampling.samples} views") as update:
-            return self.views(self.photo, relative, self.sampling, self.source, update)
+            return self.views.samples(self.photo, relative, self.sampling, self.source, update)
 
     def with_photo(self, pictures: Tensor) -> Tensor:
         """The framed picture in front of the views."""
@@ -165,15 +171,14 @@ class _Work:
 
         return torch.cat((self.photo.on_white[None], pictures))
 
-    def write_spread(self, pictures: Tensor) -> None:
-        """Spread over samples beside the views, as array and picture, and a sheet with a row for each view."""
+    def write_spread(self, drawn: Samples) -> None:
+        """Spread of samples beside the views, as array and picture, and a sheet with a row for each view."""
         import torch
 
         from zero123.images import io
         from zero123.images.sheets import contact_sheet
-        from zero123.images.spread import Samples, save_spread, spread_picture
+        from zero123.images.spread import save_spread, spread_picture
 
-        drawn = Samples.of(pictures, self.sampling.samples)
         heat, shown = spread_picture(drawn.spread), min(self.sampling.samples, 6)
         rows, labels = [], []
         for index, view in enumerate(drawn.pictures):

@@ -85,19 +85,17 @@ def run(
         make_all(cases, method, gallery, None if progress is None else lambda done, _: progress(done, 2 * half))
     scores, agreements, sets = [], {}, PictureSets(judging.networks)
     for index, case in enumerate(cases):
-        answer = method(case).views if gallery is None else gallery.views(case)
-        believed = None if gallery is None else gallery.elevation(case)
-        scores.append(score(case, answer, judging.distances, believed))
-        sets.add(case, answer)
+        answer = method(case) if gallery is None else gallery.answer(case)
+        scores.append(score(case, answer, judging.distances))
+        sets.add(case, answer.views)
         if judging.consistency:
-            agreements[case.name] = agreement(case, answer)
+            agreements[case.name] = agreement(case, answer.views)
         if progress is not None:
             progress(half + index + 1, 2 * half)
     groups = summarise(scores, protocol)
     results = Results(protocol, tuple(departures), described, scores, groups, sets.distances(), agreements)
     write_results(results, out)
-    views = (lambda case: method(case).views) if gallery is None else gallery.views
-    write_report(results, cases, views, out, judging.shown)
+    write_report(results, cases, method if gallery is None else gallery.answer, out, judging.shown)
     return results
 
 

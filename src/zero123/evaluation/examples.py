@@ -1,4 +1,4 @@
-"""Which views a report shows, and their pictures: input, truth, ours, error and, over several samples, uncertainty."""
+"""Which views a report shows, and their pictures: input, truth, ours, error, uncertainty where the method has one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from zero123.evaluation.cases import Case
-from zero123.evaluation.scoring import ObjectScores, at_size, spread_over_samples
+from zero123.evaluation.methods import Answer
+from zero123.evaluation.scoring import ObjectScores, at_size, several
 
 RANKED_BY = "psnr_foreground"
 """What worst and best go by: the mean over samples of the foreground's PSNR."""
@@ -20,7 +21,7 @@ ERROR_FULL = 0.5
 """Mean absolute error over channels that is shown as the brightest colour."""
 
 SPREAD_FULL = 0.25
-"""Spread over samples (`scoring.spread_over_samples`) that is shown as the brightest colour."""
+"""Spread (`images.spread`) that is shown as the brightest colour."""
 
 NEAR_DEG = 30.0
 """Views as near as this must look like the input's object to a person."""
@@ -95,21 +96,22 @@ def _spread_out(ranked: Sequence[Example], count: int) -> list[Example]:
     return kept[:count]
 
 
-def tiles(case: Case, views: Tensor, index: int) -> dict[str, Tensor]:
+def tiles(case: Case, answer: Answer, index: int) -> dict[str, Tensor]:
     """The pictures of one target by their title, each (3, H, H) in [0, 1].
 
-    "ours" is the first sample, whatever it scores; error is its own, uncertainty is the spread over all.
+    "ours" is the first sample, whatever it scores; error is its own, uncertainty is the spread of all.
 
     Args:
         case: the object.
-        views: the method's pictures of it, (T, K, 3, S, S).
+        answer: the method's.
         index: which target.
     """
-    made, truth = at_size(views[index : index + 1], case.white.shape[-1])[0], case.white[1 + index]
+    size, truth = case.white.shape[-1], case.white[1 + index]
+    made = at_size(answer.views[index : index + 1], size)[0]
     shown = {"input": case.white[0], "truth": truth, "ours": made[0]}
     shown["error"] = heat((made[0] - truth).abs().mean(0) / ERROR_FULL)
-    if len(made) > 1:
-        shown["uncertainty"] = heat(spread_over_samples(made[None])[0] / SPREAD_FULL)
+    if (drawn := several(answer, size)) is not None:
+        shown["uncertainty"] = heat(drawn.spread[index] / SPREAD_FULL)
     return shown
 
 

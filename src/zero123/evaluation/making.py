@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from zero123.evaluation.cases import Case, Cases
@@ -17,6 +19,7 @@ from zero123.files import atomic_path, replace_folder, writable_folder
 
 Progress = Callable[[int, int], None]
 _MADE = "made.json"
+_DOUBT = "doubt.npy"
 
 
 class Gallery:
@@ -52,6 +55,8 @@ class Gallery:
         new = self.folder / f".{secrets.token_hex(4)}"
         try:
             write_pictures(new, case.numbers[1:], answer.views)
+            if answer.doubt is not None:
+                np.save(new / _DOUBT, answer.doubt.numpy().astype(np.float16))
             record = {"views_sha256": case.digest, "elevation": answer.elevation}
             (new / _MADE).write_text(json.dumps(record) + "\n", encoding="utf-8")
             home = self.folder / case.name
@@ -63,6 +68,12 @@ class Gallery:
     def views(self, case: Case) -> Tensor:
         """The pictures of a case, (T, K, 3, S, S) in [0, 1]."""
         return read_pictures(self.folder / case.name, case.numbers[1:], self._samples)
+
+    def answer(self, case: Case) -> Answer:
+        """The whole answer, as it was kept."""
+        doubt = self.folder / case.name / _DOUBT
+        said = torch.from_numpy(np.load(doubt, allow_pickle=False)).float() if doubt.is_file() else None
+        return Answer(self.views(case), self.elevation(case), said)
 
     def elevation(self, case: Case) -> float | None:
         """Where the method believed the input was taken from, radians."""

@@ -27,10 +27,12 @@ class Answer:
     Attributes:
         views: pictures on white, (T, K, 3, S, S) in [0, 1]: K samples of each target.
         elevation: where the method believes the input was taken from, radians; None where it says nothing of it.
+        doubt: how wrong it expects each view to be, standard deviation, (T, S, S); None where it says nothing of it.
     """
 
     views: Tensor
     elevation: float | None = None
+    doubt: Tensor | None = None
 
 
 class Method(Protocol):
@@ -98,7 +100,8 @@ class OfModel:
         else:
             all_at_once = replace(self.sampling, samples=self.samples)
             made = self.views(photo, moves, all_at_once, told).unflatten(0, (len(moves), self.samples))
-        return Answer(made, self._elevation(photo))
+        believed = self.views.belief(photo, moves, told)
+        return Answer(made, self._elevation(photo), None if believed is None else believed.doubt)
 
     def _joint(self) -> bool:
         own = self.views.model.settings.joint

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from zero123.evaluation.cases import Case, Cases
 from zero123.evaluation.examples import ERROR_FULL, RANKED_BY, SPREAD_FULL, Example, all_examples, choose, tiles
+from zero123.evaluation.methods import Answer
 from zero123.evaluation.plot import angle_plot
 from zero123.evaluation.results import Results, group_notes, group_tables, intro
 from zero123.evaluation.summary import ALL, Group
@@ -44,13 +45,13 @@ figure { margin: 0; } figcaption { font-size: 13px; } .tiles { display: flex; ga
 """
 
 
-def write_report(results: Results, cases: Cases, views: Callable[[Case], Tensor], out: Path, shown: int = 12) -> None:
+def write_report(results: Results, cases: Cases, answer: Callable[[Case], Answer], out: Path, shown: int = 12) -> None:
     """Write `report.html` and `sheets/*.png`.
 
     Args:
         results: of the run.
         cases: its objects.
-        views: the method's pictures of an object, (T, K, 3, S, S).
+        answer: the method's, of an object.
         out: folder.
         shown: views in each sheet.
     """
@@ -59,7 +60,7 @@ def write_report(results: Results, cases: Cases, views: Callable[[Case], Tensor]
         parts.append(f"<h2>{_text(group.kind)}: {group.objects} objects, {group.views} views</h2>")
         parts += [_table(table) for table in group_tables(group)]
         parts += [angle_plot(group), *map(_paragraph, group_notes(results, group))]
-        parts += _sheets(results, group, cases, views, out / SHEETS, shown)
+        parts += _sheets(results, group, cases, answer, out / SHEETS, shown)
     parts += ["<h2>Printed by others</h2>", _table(anchor_table(results.protocol.name, results.departures))]
     parts += [_paragraph(line) for line in _small_print(results)]
     page = (
@@ -72,7 +73,7 @@ def write_report(results: Results, cases: Cases, views: Callable[[Case], Tensor]
 
 
 def _sheets(
-    results: Results, group: Group, cases: Cases, views: Callable[[Case], Tensor], folder: Path, shown: int
+    results: Results, group: Group, cases: Cases, answer: Callable[[Case], Answer], folder: Path, shown: int
 ) -> list[str]:
     """The sheets of a kind, each also written as a picture."""
     scores = [one for one in results.scores if (one.kind or ALL) == group.kind]
@@ -82,7 +83,7 @@ def _sheets(
         rows = []
         for example in chosen:
             case = cases.load(listed[example.name])
-            rows.append(tiles(case, views(case), example.index))
+            rows.append(tiles(case, answer(case), example.index))
         ranked = "" if title == "random" else f", by {heading(RANKED_BY).title}"
         parts.append(f"<h3>{_text(title.capitalize())}{ranked}</h3>\n<div class='cases'>")
         parts += [_figure(example, row) for example, row in zip(chosen, rows, strict=True)]
@@ -139,8 +140,9 @@ def _small_print(results: Results) -> Sequence[str]:
     lines += [*protocol.facts, *(f"Otherwise than there: {line}" for line in protocol.differs)]
     lines += [f"{heading(metric).title}: {meaning}." for metric, meaning in protocol.metrics.items()]
     lines.append(
-        f"“Ours” is the first sample. Error: mean over channels, brightest at {ERROR_FULL:g}. Uncertainty: spread over "
-        f"samples, brightest at {SPREAD_FULL:g}. Random views are drawn by the protocol's seed."
+        f"“Ours” is the first sample. Error: mean over channels, brightest at {ERROR_FULL:g}. Uncertainty: spread "
+        f"of samples and what the model doubts, brightest at {SPREAD_FULL:g}. Random "
+        "views are drawn by the protocol's seed."
     )
     return lines
 

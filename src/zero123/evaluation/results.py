@@ -147,8 +147,9 @@ def group_notes(results: Results, group: Group) -> list[str]:
         lines.append(f"Elevation of the input, estimated: off by {mean:.1f}° in the mean, {median:.1f}° in the median.")
     if (spread := group.spread) is not None:
         lines.append(
-            f"Spread over samples against error, Spearman's rank correlation: {spread['pixels']:.2f} over the "
-            f"pixels of an object's silhouettes (mean over views), {spread['views']:.2f} over views."
+            "Spread (of samples, and what the model doubts) against error, Spearman's rank correlation: "
+            f"{spread['pixels']:.2f} over the pixels of an object's silhouettes (mean over views), "
+            f"{spread['views']:.2f} over views."
         )
     if results.agreements:
         lines.append(_agreement_note(results, group))

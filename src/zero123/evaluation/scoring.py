@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from zero123.evaluation.baselines import BASELINES, baseline_views
 from zero123.evaluation.calibration import pixel_error, rank_correlation
 from zero123.evaluation.cases import Case, eight_bit
+from zero123.evaluation.methods import Answer
 from zero123.evaluation.metrics import all_metrics, silhouette
 from zero123.images.io import resized
+from zero123.images.spread import Samples
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 """Pictures and truth, each (B, 3, H, W) in [0, 1], to one number each, (B,); lower is better."""
@@ -21,10 +24,10 @@ Metric = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Spread:
-    """How the samples of an object's views spread, and how wrong they are, over the silhouettes.
+    """How far a method's views spread (see `images.spread`), and how wrong they are, over the silhouettes.
 
     Attributes:
-        mean: spread over samples, mean over pixels, (T,).
+        mean: spread, mean over pixels, (T,).
         error: of the samples' mean, (T,).
         correlation: Spearman's, of spread with error over the pixels of each view, (T,); nan where either is constant.
     """
@@ -47,7 +50,7 @@ class ObjectScores:
         views_sha256: of the truth.
         pictures_sha256: of what was judged.
         elevation: of the input as it is and as the method believes, radians; None where it says nothing of it.
-        spread: None for one sample.
+        spread: None for one sample of a method that doubts nothing.
     """
 
     name: str
@@ -62,24 +65,18 @@ class ObjectScores:
     spread: Spread | None = None
 
 
-def score(
-    case: Case,
-    views: Tensor,
-    distances: Mapping[str, Metric] | None = None,
-    elevation: float | None = None,
-) -> ObjectScores:
-    """Judge the pictures of an object.
+def score(case: Case, answer: Answer, distances: Mapping[str, Metric] | None = None) -> ObjectScores:
+    """Judge what a method makes of an object.
 
     Args:
         case: what is true.
-        views: pictures on white, (T, K, 3, S, S) in [0, 1]; brought to the protocol's size where they have another.
+        answer: of the method; its pictures are brought to the protocol's size where they have another.
         distances: more metrics by name.
-        elevation: where the method believes the input was taken from, radians.
 
     Raises:
         ValueError: not as many pictures as targets.
     """
-    truth, mask = case.white[1:], case.mask[1:]
+    truth, mask, views, elevation = case.white[1:], case.mask[1:], answer.views, answer.elevation
     if len(views) != len(truth):
         raise ValueError(f"{case.name}: expected pictures of {len(truth)} targets, got {len(views)}")
     judged, samples = at_size(views, truth.shape[-1]), views.shape[1]
@@ -100,25 +97,30 @@ def score(
         case.digest,
         hashlib.sha256((views * 255).round().to(torch.uint8).contiguous().numpy().tobytes()).hexdigest(),
         believed,
-        spread_scores(judged, truth, mask) if samples > 1 else None,
+        None if (drawn := several(answer, truth.shape[-1])) is None else spread_scores(drawn, truth, mask),
     )
 
 
-def spread_over_samples(views: Tensor) -> Tensor:
-    """Standard deviation over samples, root mean square over channels, (T, K, 3, H, W) to (T, H, W)."""
-    return views.var(1, correction=0).mean(1).sqrt()
+def several(answer: Answer, size: int) -> Samples | None:
+    """An answer's samples at a size, with what the method doubts; None of one sample without doubt."""
+    views, doubt = answer.views, answer.doubt
+    if views.shape[1] < 2 and doubt is None:
+        return None
+    if doubt is not None and doubt.shape[-1] != size:
+        doubt = functional.interpolate(doubt[:, None], (size, size), mode="bilinear", antialias=True)[:, 0]
+    return Samples(at_size(views, size), doubt)
 
 
-def spread_scores(views: Tensor, truth: Tensor, mask: Tensor) -> Spread:
+def spread_scores(drawn: Samples, truth: Tensor, mask: Tensor) -> Spread:
     """Whether spread tells error, over the union of the true silhouette and that of the samples' mean.
 
     Args:
-        views: K samples of each target, (T, K, 3, H, W), K over 1.
+        drawn: samples of each target, T of them.
         truth: (T, 3, H, W).
         mask: where the object truly is, (T, 1, H, W) bool.
     """
-    mean = views.mean(1)
-    spread, error, inside = spread_over_samples(views), pixel_error(mean, truth), (silhouette(mean) | mask)[:, 0]
+    mean, spread = drawn.mean, drawn.spread
+    error, inside = pixel_error(mean, truth), (silhouette(mean) | mask)[:, 0]
     count = inside.flatten(1).sum(1).clamp(min=1)
     return Spread(
         (spread * inside).flatten(1).sum(1) / count,

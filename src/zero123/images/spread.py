@@ -24,20 +24,28 @@ class Samples:
 
     Attributes:
         pictures: (V, K, 3, H, W), in [0, 1].
+        doubt: how wrong the model expects any of them to be, standard deviation, (V, H, W); None of models that do not
+            say it.
     """
 
     pictures: Tensor
+    doubt: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        views, doubt = self.pictures[:, 0, 0], self.doubt
+        if doubt is not None and doubt.shape != views.shape:
+            raise ValueError(f"doubt must be {tuple(views.shape)}, like the views, got {tuple(doubt.shape)}")
 
     @classmethod
-    def of(cls, pictures: Tensor, samples: int) -> Samples:
+    def of(cls, pictures: Tensor, samples: int, doubt: Tensor | None = None) -> Samples:
         """From pictures (V * K, 3, H, W), samples of one view side by side, as `NovelViews` returns them.
 
         Raises:
-            ValueError: the pictures are not `samples` for each view.
+            ValueError: the pictures are not `samples` for each view, or the doubt is not of as many views.
         """
         if pictures.ndim != 4 or samples < 1 or not len(pictures) or len(pictures) % samples:
             raise ValueError(f"pictures must be {samples} for each view, got shape {tuple(pictures.shape)}")
-        return cls(pictures.unflatten(0, (-1, samples)))
+        return cls(pictures.unflatten(0, (-1, samples)), doubt)
 
     @property
     def mean(self) -> Tensor:
@@ -46,17 +54,20 @@ class Samples:
 
     @property
     def spread(self) -> Tensor:
-        """How far the samples of each view differ, (V, H, W): standard deviation, root mean square over channels.
+        """How far true views may be from these, (V, H, W): standard deviation, root mean square over channels.
 
-        In units of pictures, so 0.1 is 25 levels of 255. Unbiased variance, so that it does not grow with K; with 2 or
-        3 samples it is noisy, 8 give a usable picture.
+        In units of pictures, so 0.1 is 25 levels of 255. It is how far the samples differ and, by the law of total
+        variance, what the model doubts of each. Unbiased variance, so that it does not grow with K; of models that
+        doubt nothing it is noisy with 2 or 3 samples, 8 give a usable picture.
 
         Raises:
-            ValueError: there is one sample of each view only.
+            ValueError: there is one sample of each view only, and no doubt.
         """
-        if self.pictures.shape[1] < 2:
+        several = self.pictures.shape[1] > 1
+        if not several and self.doubt is None:
             raise ValueError("spread needs 2 samples of each view or more, got 1; ask for more samples")
-        return self.pictures.float().var(1).mean(1).sqrt()
+        differ = self.pictures.float().var(1).mean(1) if several else torch.zeros(())
+        return (differ + (0 if self.doubt is None else self.doubt.square())).sqrt()
 
 
 def spread_picture(spread: Tensor, top: float = SPREAD_TOP) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -129,6 +130,17 @@ def unit_cube(parts: list[Mesh]) -> list[Mesh]:
     low, high = corners.min(0), corners.max(0)
     middle, side = (low + high) / 2, float((high - low).max()) or 1.0
     return [part.replace(vertices=((part.vertices - middle) / side).astype(np.float32)) for part in parts]
+
+
+def stretched(parts: list[Mesh], factors: Sequence[float]) -> list[Mesh]:
+    """Parts made longer or shorter along x, y and z by these factors, which are over 0; normals stay normal."""
+    scale = np.asarray(factors, np.float32)
+    return [
+        part.replace(
+            vertices=part.vertices * scale, normals=None if part.normals is None else _unit(part.normals / scale)
+        )
+        for part in parts
+    ]
 
 
 def srgb_to_linear(colour: NDArray[np.float32]) -> NDArray[np.float32]:

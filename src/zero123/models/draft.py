@@ -17,6 +17,10 @@ _EDGE, _LEVEL = 20.0, 0.3
 """And the object ends where the volume stops this share of the light, within 1 / `_EDGE` of it."""
 _THIN = 0.3
 """Colours are known from this opacity on."""
+_UNLEARNED = -3.0
+"""Logarithm of the error that a fresh network expects everywhere."""
+_LEAST, _MOST = -5.5, 0.0
+"""What that logarithm is kept within: a level of 255, and black for white."""
 
 
 class Draft(nn.Module):
@@ -26,6 +30,9 @@ class Draft(nn.Module):
     by pixel how far to trust the input's pixels that the volume has moved to where they are seen, where the object
     ends, and what to add. The denoiser is then left with what the draft got wrong: a regression for the mean and a
     diffusion of the residual, as in CorrDiff (Mardani et al., 2023, arXiv:2309.15214).
+
+    It also says how wrong it expects to be, pixel by pixel, as a network that is trained by the likelihood of a normal
+    distribution about its answer does (Nix and Weigend, 1994; Kendall and Gal, 2017, arXiv:1703.04977, section 2.2).
 
     Args:
         features: of the volume, F.
@@ -49,12 +56,17 @@ class Draft(nn.Module):
         self.last_coarse = _Block(wide)
         self.spread = nn.Conv2d(wide, fine * shrink**2, 1)
         self.mix = nn.Conv2d(fine + 8, fine, 3, padding=1)
-        self.out = nn.Conv2d(fine, 5, 3, padding=1)
+        self.out = nn.Conv2d(fine, 6, 3, padding=1)
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, seen: Projected) -> Tensor:
-        """Pictures on white, (V, 3, H, W), about [0, 1], float32, of V views."""
+    def forward(self, seen: Projected) -> tuple[Tensor, Tensor, Tensor]:
+        """V views, all float32.
+
+        Returns:
+            Pictures on white, (V, 3, H, W), about [0, 1]; how far each pixel shows the object, (V, 1, H, W) in [0, 1];
+            and the error expected of the pictures, (V, 1, H, W), standard deviation, root mean square over channels.
+        """
         low = torch.cat((seen.opacity, seen.colour - 1, seen.features, seen.seen), dim=1)
         size = seen.warped.shape[-2:]
         opacity, colour, shown = (
@@ -62,10 +74,12 @@ class Draft(nn.Module):
         )
         thick = opacity.clamp(min=_THIN)
         ink, own = (1 - colour) / thick, (1 - seen.warped) / thick
-        gate, shape, more = self._network(low, torch.cat((ink, own, opacity, shown), dim=1)).float().split((1, 1, 3), 1)
+        fine = self._network(low, torch.cat((ink, own, opacity, shown), dim=1)).float()
+        gate, shape, more, doubt = fine.split((1, 1, 3, 1), 1)
         trust = torch.sigmoid(gate + _CERTAIN * shown - _DOUBT)
         inside = torch.sigmoid(shape + _EDGE * (opacity - _LEVEL))
-        return 1 - (ink + trust * (own - ink) + more) * inside
+        picture = 1 - (ink + trust * (own - ink) + more) * inside
+        return picture, inside, (doubt + _UNLEARNED).clamp(_LEAST, _MOST).exp()
 
     def _network(self, low: Tensor, high: Tensor) -> Tensor:
         dtype = self.out.weight.dtype

@@ -53,6 +53,21 @@ class Drawing:
     begin: Begun | None = None
 
 
+@dataclass(frozen=True)
+class Belief:
+    """What a model says of V views beside their pictures.
+
+    Attributes:
+        opacity: how far they show the object, (V, S, S), in [0, 1], on the CPU; in between where the model is unsure,
+            which its pictures do not say.
+        doubt: how wrong it expects the pictures to be, standard deviation, (V, S, S), on the CPU; None of models that
+            draw no drafts.
+    """
+
+    opacity: Tensor
+    doubt: Tensor | None
+
+
 def latents_of(
     model: ViewModel, wanted: Drawing, settings: SamplingSettings, batch: int, progress: Progress | None = None
 ) -> tuple[Tensor, list[Projected]]:
@@ -106,15 +121,13 @@ def pictures_of(model: ViewModel, latents: Tensor, projected: list[Projected], f
         held = model.autoencoder.encode(torch.cat(drafts).to(model.dtype))
         images = images + torch.cat(drafts).cpu() - _decoded(model, held, fitting)
     if model.settings.outline:
-        opacity = torch.cat([seen.opacity for seen in projected]).cpu()
+        opacity = torch.cat([seen.opacity if seen.outline is None else seen.outline for seen in projected]).cpu()
         images = outlined(images, opacity, model.settings.outline)
     return images.clamp(0, 1)
 
 
-def belief(model: ViewModel, look: Look, relative: RelativePose, batch: int) -> Tensor:
-    """How far views would show the object, by the volume behind one photo, (V, S, S), in [0, 1], on the CPU.
-
-    In between where the model is unsure, which its pictures do not say.
+def belief(model: ViewModel, look: Look, relative: RelativePose, batch: int) -> Belief:
+    """What a model with a volume says of V views of one photo beside their pictures.
 
     Args:
         model: with a volume.
@@ -127,12 +140,14 @@ def belief(model: ViewModel, look: Look, relative: RelativePose, batch: int) -> 
     """
     if model.feature_volume is None or look.volume is None:
         raise ValueError("model must have a volume behind the photo, this one has none")
-    relative, parts = relative.to(look.latent.device, torch.float32), []
-    for moves in torch.arange(len(relative), device=look.latent.device).split(batch):
-        seen = model.feature_volume.look(look.volume, look.source[torch.zeros_like(moves)], relative[moves])
-        parts.append(seen.opacity.cpu())
+    opacity, doubt = [], []
+    for moves in torch.arange(len(relative)).split(batch):
+        seen = model.join_projected(look, relative[moves])[1]
+        opacity += [] if seen is None else [seen.opacity.cpu()]
+        doubt += [] if seen is None or seen.doubt is None else [seen.doubt.cpu()]
     size = (model.settings.image_size,) * 2
-    return F.interpolate(torch.cat(parts), size, mode="bicubic")[:, 0].clamp(0, 1)
+    fine = F.interpolate(torch.cat(opacity), size, mode="bicubic")[:, 0].clamp(0, 1)
+    return Belief(fine, torch.cat(doubt)[:, 0] if doubt else None)
 
 
 def _decoded(model: ViewModel, latents: Tensor, fitting: Batches) -> Tensor:

@@ -18,6 +18,8 @@ _SLOPE, _SOLID = 4.0, 6.0
 """Density, per world unit, is `_SOLID * softplus(_SLOPE * x)` of an output x, so that steps of x about 1 matter."""
 _MIST = -1.0
 """What a fresh network says everywhere: a mist that stops a seventh of the light."""
+_FAINT = 0.3
+"""Ink is given back as to a pixel that shows the object so far, where it shows less."""
 _NEAR = 0.1
 """A point so far behind the input's surface, as normalised depth, is half hidden from it."""
 
@@ -52,6 +54,8 @@ class Projected:
         seen: how far the input picture shows what the target sees, in [0, 1], (V, 1, R, R).
         warped: the input picture's pixels, moved to where the target sees them, on white, (V, 3, H, W).
         draft: the view as `Draft` draws it from all of that, on white, (V, 3, H, W); None where there is none.
+        outline: how far the draft shows the object, in [0, 1], (V, 1, H, W); None where there is no draft.
+        doubt: how wrong the draft expects to be, standard deviation, (V, 1, H, W); None where there is no draft.
     """
 
     opacity: Tensor
@@ -60,6 +64,8 @@ class Projected:
     seen: Tensor
     warped: Tensor
     draft: Tensor | None = None
+    outline: Tensor | None = None
+    doubt: Tensor | None = None
 
     def channels(self) -> Tensor:
         """All of the volume's resolution, at half of it, (V, 4 * (5 + F), R / 2, R / 2); 0 where nothing is."""
@@ -172,18 +178,20 @@ class FeatureVolume(nn.Module):
 
 
 def outlined(images: Tensor, opacity: Tensor, level: float) -> Tensor:
-    """Pictures (V, 3, H, W) on white, faded to white where the volume lets light through.
+    """Pictures (V, 3, H, W) on white, faded to white where nothing is believed to be.
 
-    A denoiser short of training veils the surroundings of what it draws; the volume, which was trained on outlines
-    alone, knows better where nothing is.
+    A denoiser short of training veils the surroundings of what it draws; what was trained on outlines alone knows
+    better where nothing is. Where the object may be or not be, a mean picture is its colour thinned by white; what
+    stays of it gets some of its ink back, by the root of its likelihood: all of it would leave dark rims.
 
     Args:
         images: in [0, 1].
-        opacity: `Projected.opacity`, (V, 1, R, R).
+        opacity: `Projected.outline` or, where there is no draft, `Projected.opacity`, (V, 1, R, R).
         level: opacity at which half of a picture's ink stays; all does at 0.1 above it, none at 0.1 below.
     """
-    fine = F.interpolate(opacity, images.shape[-2:], mode="bicubic").to(images)
-    return 1 - (1 - images) * ((fine - level) / 0.2 + 0.5).clamp(0, 1)
+    size = images.shape[-2:]
+    fine = (opacity if opacity.shape[-2:] == size else F.interpolate(opacity, size, mode="bicubic")).to(images)
+    return 1 - (1 - images) * ((fine - level) / 0.2 + 0.5).clamp(0, 1) / fine.clamp(_FAINT, 1).sqrt()
 
 
 def place_numbers(source: OrbitPose) -> Tensor:

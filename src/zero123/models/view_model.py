@@ -209,7 +209,9 @@ class ViewModel(nn.Module):
         seen = projected = mean = None
         if look.volume is not None and self.feature_volume is not None:
             seen = self.feature_volume.look(look.volume, source, relative)
-            seen = seen if self.draft is None else replace(seen, draft=self.draft(seen))
+            if self.draft is not None:
+                picture, outline, doubt = self.draft(seen)
+                seen = replace(seen, draft=picture, outline=outline, doubt=doubt)
             shown = seen.warped if seen.draft is None else seen.draft.detach()
             projected = torch.cat((seen.channels().to(self.dtype), self._latents(shown, condition=True)), dim=1)
             mean = None if seen.draft is None else self._latents(shown)

@@ -236,7 +236,7 @@ def _as_memory_allows(
 def _outlines(views: NovelViews, photo: Photo, relative: RelativePose, source: OrbitPose) -> Tensor:
     """The photo's own silhouette and, where the model says it, its belief in those of V views, (1 [+ V], S, S)."""
     believed = views.belief(photo, relative, source)
-    return photo.rgba[3:] if believed is None else torch.cat((photo.rgba[3:], believed))
+    return photo.rgba[3:] if believed is None else torch.cat((photo.rgba[3:], believed.opacity))
 
 
 def _source(views: NovelViews, photo: Photo, settings: PhotoSettings, progress: Progress | None) -> OrbitPose:

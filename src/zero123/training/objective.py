@@ -17,12 +17,15 @@ from zero123.models.condition import Condition, Look
 from zero123.models.feature_volume import Projected
 from zero123.models.place_reader import PlaceReader
 from zero123.models.view_model import ViewModel
-from zero123.training.reframing import reframed
+from zero123.training.alterations import CHANCE, altered
 
 Times = Literal["power", "logit_normal"]
 
 _WHITE = 0.98
 """Background is what is at least so bright in all colours."""
+
+_DOUBT = 0.05
+"""Weight of what drafts say of their own error beside that error: it shall not bend what they learn from."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class ObjectiveSettings:
         source_weight: of the error of what the model reads of the places of pictures, inputs and targets: elevation,
             radians, and radius, world units; 0 for none. Alone, it trains the reader of places, hundreds of pictures a
             second.
-        reframed: share of those pictures that are first framed as a person's picture is, see `training.reframing`.
+        reframed: share of those pictures that are first framed as a person's picture is, see `training.alterations`.
+        recoloured: share of them that are first given other colours.
         elevation_jitter: standard deviation of the error put on the elevation it is told, radians, since in use that is
             mostly an estimate.
         diffusion_weight: of the denoising loss; 0 trains the encoder and the volume behind the picture alone, at a
@@ -57,6 +61,7 @@ class ObjectiveSettings:
     logit_spread: float = 1.0
     source_weight: float = 0.0
     reframed: float = 0.0
+    recoloured: float = 0.0
     elevation_jitter: float = 0.0
     diffusion_weight: float = 1.0
     volume_weight: float = 0.0
@@ -67,8 +72,9 @@ class ObjectiveSettings:
                 raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
         if not 0 <= self.drop <= 1 / 3:
             raise ValueError(f"drop must be in 0 to 1/3, got {self.drop}")
-        if not 0 <= self.reframed <= 1:
-            raise ValueError(f"reframed must be in 0 to 1, got {self.reframed}")
+        for name in ("reframed", "recoloured"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in 0 to 1, got {getattr(self, name)}")
         for name in ("diffusion_weight", "volume_weight", "source_weight", "elevation_jitter"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
@@ -90,15 +96,15 @@ class Draws:
         noise: standard normal, like the latents, (B, C, h, w).
         drop: which samples lose their tokens and their latent, (B, 2) bool.
         elevation_error: of the input elevation the volume's network is told, radians, (B,).
-        framing: for each input and target, (2B, 2) in [0, 1): whether it is reframed, and how large; None where
-            nothing is.
+        altered: how each input and target is altered for the reader of places, (2B, CHANCE) in [0, 1), see
+            `training.alterations`; None where nothing is.
     """
 
     step: Tensor
     noise: Tensor
     drop: Tensor
     elevation_error: Tensor
-    framing: Tensor | None = None
+    altered: Tensor | None = None
 
 
 class Objective(nn.Module):
@@ -126,7 +132,7 @@ class Objective(nn.Module):
         if settings.diffusion_weight or settings.volume_weight:
             losses |= self._views(batch, draws)
         if settings.source_weight and model.place_reader is not None:
-            losses |= self._places(batch, model.place_reader, draws.framing)
+            losses |= self._places(batch, model.place_reader, draws.altered)
         if not losses:
             raise ValueError(f"{model.settings.name} has nothing that these weights of the loss would train")
         total = torch.stack([weight * loss for weight, loss in losses.values()]).sum()
@@ -147,7 +153,7 @@ class Objective(nn.Module):
             losses |= self._volume(batch, seen)
         return losses
 
-    def _places(self, batch: PairBatch, reader: PlaceReader, framing: Tensor | None) -> dict[str, tuple[float, Tensor]]:
+    def _places(self, batch: PairBatch, reader: PlaceReader, chance: Tensor | None) -> dict[str, tuple[float, Tensor]]:
         """Errors of what is read of inputs and targets, absolute but for small ones: some pictures do not tell.
 
         A reframed picture keeps its elevation; its distance shows no longer, and is not asked for.
@@ -158,11 +164,11 @@ class Objective(nn.Module):
             pictures = torch.cat((pictures, batch.picture))
             truth = OrbitPose.cat([truth, batch.source.moved(batch.relative)])
         untouched = torch.ones(len(pictures), dtype=torch.bool, device=pictures.device)
-        if framing is not None:
-            untouched = framing[: len(pictures), 0] >= self.settings.reframed
-            again = reframed(pictures, self.model.settings.foreground_fraction, framing[: len(pictures), 1])
-            pictures = torch.where(untouched[:, None, None, None], pictures, again)
-        read, weight = reader(pictures), self.settings.source_weight
+        settings = self.settings
+        if chance is not None:
+            shares = settings.reframed, settings.recoloured, self.model.settings.foreground_fraction
+            pictures, untouched = altered(pictures, chance[: len(pictures)], *shares)
+        read, weight = reader(pictures), settings.source_weight
         high = F.smooth_l1_loss(read.elevation, truth.elevation, beta=0.2)
         far = F.smooth_l1_loss(read.radius, truth.radius, beta=0.1, reduction="none")
         return {
@@ -192,8 +198,11 @@ class Objective(nn.Module):
         outline = (seen.opacity - F.interpolate(inside, truth.shape[-2:], mode="area")).square().mean()
         weight = self.settings.volume_weight
         losses = {"outline": (weight, outline), "colour": (2 * weight, (seen.colour - truth).square().mean())}
-        if seen.draft is not None:  # absolute but for small errors: a pixel that may be white is white or not, no veil
+        if seen.draft is not None and seen.outline is not None and seen.doubt is not None:
+            # absolute but for small errors: a pixel that may be white is white or not, no veil
             losses["draft"] = 2 * weight, F.smooth_l1_loss(seen.draft, batch.picture, beta=0.1)
+            losses["drawn_outline"] = weight, (seen.outline - inside).square().mean()
+            losses["doubt"] = _DOUBT * weight, unlikelihood(seen.doubt, (seen.draft - batch.picture).detach())
         return losses
 
     def _look(self, batch: PairBatch, source: OrbitPose, told: OrbitPose) -> Look:
@@ -210,11 +219,12 @@ class Objective(nn.Module):
         step = (self._times(count, generator) * len(self.model.schedule)).long().to(device)
         drop = self.drop_mask(torch.rand(count, generator=generator)).to(device)
         error = torch.randn(count, generator=generator).to(device) * settings.elevation_jitter
-        framing = torch.rand(2 * count, 2, generator=generator).to(device) if settings.reframed else None
+        alter = settings.reframed or settings.recoloured
+        chance = torch.rand(2 * count, CHANCE, generator=generator).to(device) if alter else None
         if device.type != "cpu":  # numbers by the million are drawn where they are used
             generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
         noise = torch.randn(batch.latent.shape, generator=generator, device=device)
-        return Draws(step, noise, drop, error, framing)
+        return Draws(step, noise, drop, error, chance)
 
     def _times(self, count: int, generator: torch.Generator) -> Tensor:
         """Places in the schedule, (B,) float64 in [0, 1)."""
@@ -230,3 +240,17 @@ class Objective(nn.Module):
         if self.settings.drop_jointly:
             return (uniform < 2 * u)[:, None].expand(-1, 2)
         return torch.stack((uniform < 2 * u, (uniform >= u) & (uniform < 3 * u)), dim=1)
+
+
+def unlikelihood(doubt: Tensor, error: Tensor) -> Tensor:
+    """Negative logarithm of the likelihood of errors under normal distributions, per channel, but for a constant; ().
+
+    Least where `doubt` is the root mean square of the errors it is said of. Each pixel counts as much as it doubts, or
+    errors where none was expected would outweigh all others (Seitzer et al., 2022, arXiv:2203.09168, beta of 1/2).
+
+    Args:
+        doubt: standard deviations, (V, 1, H, W).
+        error: (V, 3, H, W).
+    """
+    each = doubt.log() + error.square().mean(1, keepdim=True) / (2 * doubt.square())
+    return (doubt.detach() * each).mean()

@@ -210,20 +210,20 @@ def draw(models: Models, report: Report, request: Request, folder: Path) -> Draw
 
     from zero123.geometry.orbit import relative_moves
     from zero123.images import io
-    from zero123.images.spread import Samples, laid_over
+    from zero123.images.spread import laid_over
 
     start = time.monotonic()
     views, photo, sampling, known = prepared(models, request)
     wanted = request.view
     moves = relative_moves([wanted.azimuth], [wanted.elevation], [wanted.radius])
-    pictures = views(photo, moves, sampling, known, lambda done, total: report(done / total, "drawing"))
+    samples = views.samples(photo, moves, sampling, known, lambda done, total: report(done / total, "drawing"))
+    pictures = samples.pictures[0]
     name = f"view-{sha256(repr(request).encode()).hexdigest()[:16]}"
     files = tuple(folder / f"{name}-{index}.png" for index in range(len(pictures)))
     for file, picture in zip(files, pictures, strict=True):
         io.save(file, picture)
     if wanted.samples < 2:
         return Drawn(files, None, 0.0, time.monotonic() - start)
-    samples = Samples.of(pictures, wanted.samples)
     guess = folder / f"{name}-guess.png"
     io.save(guess, laid_over(samples.mean, samples.spread)[0])
     patch = max(1, pictures.shape[-1] // 16)

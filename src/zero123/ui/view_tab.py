@@ -157,7 +157,7 @@ class ViewTab:
         parts = [wanted.words, wanted.model, f"{wanted.steps} step{'s' * (wanted.steps > 1)}", f"seed {wanted.seed}"]
         parts.append(f"{drawn.seconds:.1f} s")
         if guesses:
-            parts.append(f"yellow to dark: where samples differ, by up to {drawn.spread:.2f}")
+            parts.append(f"yellow to dark: where it may be wrong, by up to {drawn.spread:.2f}")
             if drawn.spread < _AGREED:
                 parts.append("all samples agree: with one step a model gives its mean; take 4 or more")
         return facts(parts)

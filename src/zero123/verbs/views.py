@@ -42,6 +42,7 @@ class Views:
             told.
         pictures: on white, (V * samples, 3, S, S) in [0, 1]; samples of one view side by side.
         samples: pictures of each view.
+        doubt: what the model doubts of several samples, see `images.spread`.
     """
 
     photo: Photo
@@ -49,6 +50,7 @@ class Views:
     camera: Camera
     pictures: Tensor
     samples: int = 1
+    doubt: Tensor | None = None
 
     def __repr__(self) -> str:
         height, width = self.pictures.shape[-2:]
@@ -71,12 +73,12 @@ class Views:
 
     @property
     def spread(self) -> Tensor:
-        """Where the model guesses: how far the samples of each view differ, (V, S, S); see `images.spread`.
+        """Where the model guesses: how far true views may be from these, (V, S, S); see `images.spread`.
 
         Raises:
             ValueError: there is one sample of each view only.
         """
-        return Samples.of(self.pictures, self.samples).spread
+        return Samples.of(self.pictures, self.samples, self.doubt).spread
 
     def sheet(self, columns: int = 6) -> Tensor:
         """The picture and all views in rows, each with its move below, (3, H, W) in [0, 1]."""
@@ -154,9 +156,10 @@ def views(
     photo = loaded.prepare(picture, background)
     source = source or loaded.source(photo)
     with progress_shown(progress) as told:
-        drawn = loaded(photo, moves, sampling, source, lambda done, total: told("views", done, total))
-    camera = Camera.from_orbit(source.moved(moves), hw=(drawn.shape[-2], drawn.shape[-1]))
-    return Views(photo, moves, camera, drawn, sampling.samples)
+        drawn = loaded.samples(photo, moves, sampling, source, lambda done, total: told("views", done, total))
+    pictures = drawn.pictures.flatten(0, 1)
+    camera = Camera.from_orbit(source.moved(moves), hw=(pictures.shape[-2], pictures.shape[-1]))
+    return Views(photo, moves, camera, pictures, sampling.samples, drawn.doubt)
 
 
 def _listed(values: float | Sequence[float]) -> list[float]:

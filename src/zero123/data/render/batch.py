@@ -7,6 +7,7 @@ import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -37,6 +38,9 @@ __all__ = [
     "sources_of",
 ]
 
+_STRETCH = 1
+"""Of the numbers drawn by an object's name, those that stretch it; none stands for cameras and light."""
+
 _NOBODY_CAN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Disk full, quota reached, disk read-only: the next object would meet them too."""
 
@@ -49,11 +53,20 @@ def view_of(source: Source, settings: RenderSettings) -> tuple[Camera, Light | A
     return camera, random_light(settings, numbers)
 
 
+def stretched(source: Source, settings: RenderSettings) -> Source:
+    """The source as it is rendered: stretched by its name and the settings alone, the same on every machine."""
+    if settings.stretch == 1:
+        return source
+    numbers = np.random.default_rng([settings.seed, zlib.crc32(source.name.encode()), _STRETCH])
+    along = np.exp(numbers.uniform(-1, 1, 3) * np.log(settings.stretch))
+    return replace(source, stretch=(float(along[0]), float(along[1]), float(along[2])))
+
+
 def render_object(source: Source, settings: RenderSettings, renderer: Renderer | None = None) -> ViewSet:
     """Views of one object under one random light; the same source and settings give the same views on every machine."""
     camera, light = view_of(source, settings)
     renderer = renderer or renderer_for(settings, Machine())
-    return ViewSet(renderer.render(source, camera, light), camera)
+    return ViewSet(renderer.render(stretched(source, settings), camera, light), camera)
 
 
 def render_all(
@@ -151,6 +164,7 @@ def _render_one(source: Source, out: Path, settings: RenderSettings, machine: Ma
     try:
         renderer = _renderer(settings, machine)
         camera, light = view_of(source, settings)
+        source = stretched(source, settings)
         views = ViewSet(renderer.render(source, camera, light), camera)
         _check(views)
         views.save(staging)

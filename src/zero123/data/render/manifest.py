@@ -52,6 +52,7 @@ def describe(
         "zero123": __version__,
         "object": source.name,
         "source": origin,
+        "stretch": list(source.stretch),
         "renderer": renderer,
         "sampler": settings.cameras.sampler,
         "seed": settings.seed,

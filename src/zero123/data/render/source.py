@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from zero123.meshes.load import SUFFIXES, MeshError
-from zero123.meshes.mesh import Mesh, unit_cube
+from zero123.meshes.mesh import Mesh, stretched, unit_cube
 
 BLENDER_SUFFIXES = (*SUFFIXES, ".fbx")
 """Kinds of files that Blender reads; embree reads all but the last."""
@@ -21,11 +21,19 @@ _FARTHEST = 1e5
 
 @dataclass(frozen=True)
 class Source:
-    """An object to render: a mesh file, or the seed of a procedural object where `path` is None."""
+    """An object to render.
+
+    Attributes:
+        name: of its views.
+        path: of its mesh; None for a procedural object.
+        seed: of a procedural object.
+        stretch: factors along x, y and z by which the object is stretched before it is brought to the unit cube.
+    """
 
     name: str
     path: Path | None = None
     seed: int = 0
+    stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def parts(self) -> list[Mesh]:
         """The object's meshes inside the unit cube.
@@ -33,6 +41,9 @@ class Source:
         Raises:
             MeshError: the file is not readable, without faces, or of absurd size or place.
         """
+        return unit_cube(stretched(self._read(), self.stretch)) if self.stretch != (1.0, 1.0, 1.0) else self._read()
+
+    def _read(self) -> list[Mesh]:
         if self.path is None:
             from zero123.data.procedural.generate import generate
 

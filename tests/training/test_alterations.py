@@ -1,4 +1,4 @@
-"""Pictures framed like a person's, and the reader of places that learns from them."""
+"""Pictures framed like a person's and in other colours, and the reader of places that learns from them."""
 
 from dataclasses import replace
 
@@ -9,9 +9,9 @@ from tiny_model import tiny_view_model
 from zero123.data.pairs import PairBatch
 from zero123.geometry.orbit import OrbitPose
 from zero123.images.framing import Framing, frame
+from zero123.training.alterations import CHANCE, altered, recoloured, reframed
 from zero123.training.objective import Objective, ObjectiveSettings
 from zero123.training.preparation import prepare
-from zero123.training.reframing import reframed
 from zero123.training.settings import TrainSettings
 
 
@@ -52,6 +52,36 @@ def test_an_empty_picture_stays_empty_and_no_fraction_changes_nothing():
     assert reframed(picture, None, torch.zeros(1)) is picture
 
 
+def test_recoloured_pictures_keep_their_outline_and_their_order_of_light():
+    """Powers of colours in another order: white stays white, and what is lighter in all channels stays lighter."""
+    pictures, chance = torch.rand(50, 3, 8, 8), torch.rand(50, 5, generator=torch.Generator().manual_seed(1))
+    pictures[..., :3] = 1
+    found = recoloured(pictures, chance)
+    assert bool((found[..., :3] == 1).all()) and bool(((found >= 0) & (found <= 1)).all())
+    orders = {tuple(torch.argsort(row).tolist()) for row in found[:, :, 4, 4] - pictures[:, :, 4, 4]}
+    assert len(orders) == 6 and float((found - pictures)[..., 3:].abs().mean()) > 0.05
+    darker = recoloured(pictures * 0.5, chance)
+    assert bool((darker <= found).all())
+
+
+def test_colours_that_are_not_changed_are_exchanged_alone():
+    """In the middle of its range chance leaves every power at 1."""
+    picture = torch.rand(1, 3, 4, 4) * 0.9 + 0.05
+    for place, order in ((0.0, (0, 1, 2)), (0.99, (2, 1, 0))):
+        found = recoloured(picture, torch.tensor([[place, 0.5, 0.5, 0.5, 0.5]]))
+        torch.testing.assert_close(found, picture[:, list(order)])
+
+
+def test_a_share_of_pictures_is_altered_and_the_others_are_left():
+    pictures = torch.cat([square(4, 4, 20, 12)] * 400)
+    found, kept = altered(pictures, torch.rand(400, CHANCE, generator=torch.Generator().manual_seed(0)), 0.5, 0.0, 0.6)
+    assert 150 < int(kept.sum()) < 250
+    assert torch.equal(found[kept], pictures[kept]) and float((found - pictures)[~kept].abs().mean()) > 0.01
+    found, kept = altered(pictures, torch.rand(400, CHANCE, generator=torch.Generator().manual_seed(0)), 0.0, 0.25, 0.6)
+    same = (found == pictures).flatten(1).all(1)
+    assert bool(kept.all()) and 260 < int(same.sum()) < 340
+
+
 def batch(count=4):
     some = torch.Generator().manual_seed(0)
     poses = OrbitPose(torch.zeros(count), torch.rand(count, generator=some), 1.5 + torch.rand(count, generator=some))
@@ -65,7 +95,7 @@ def alone(**changes):
 
 def test_trained_alone_only_the_reader_learns():
     model = tiny_view_model()
-    settings = TrainSettings(objective=alone(reframed=0.5))
+    settings = TrainSettings(objective=alone(reframed=0.5, recoloured=0.5))
     prepare(model, settings)
     loss, parts = Objective(model, settings.objective)(batch(), torch.Generator().manual_seed(0))
     loss.backward()
