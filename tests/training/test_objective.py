@@ -111,7 +111,7 @@ def test_the_denoiser_learns_the_drafts_error_and_the_draft_the_picture(spread):
     assert parts["diffusion"] < 1e-10
     assert set(parts) == {"diffusion", "outline", "colour", "draft", "drawn_outline", "doubt"}
     views = parts["outline"] + parts["drawn_outline"] + 2 * (parts["colour"] + parts["draft"])
-    torch.testing.assert_close(total, parts["diffusion"] + views + 0.05 * parts["doubt"])
+    torch.testing.assert_close(total, parts["diffusion"] + views + 0.3 * parts["doubt"])
     total.backward()
     assert model.draft.out.bias.grad.abs().sum() > 0
     assert model.feature_volume.network.conv_out.bias.grad.abs().sum() > 0

@@ -24,7 +24,7 @@ Times = Literal["power", "logit_normal"]
 _WHITE = 0.98
 """Background is what is at least so bright in all colours."""
 
-_DOUBT = 0.05
+_DOUBT = 0.3
 """Weight of what drafts say of their own error beside that error: it shall not bend what they learn from."""
 
 
