@@ -132,7 +132,7 @@ def test_evaluate_gives_tables_and_leaves_nothing_behind(model, tmp_path, monkey
     assert found.groups[0].row("model")["psnr"].mean > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sets"]
     one = zero123.evaluate(tmp_path / "sets", tmp_path / "out", model=model, settings=settings, progress=False)
-    assert one.groups == found.groups
+    assert repr(one.groups) == repr(found.groups)  # a fresh draft doubts all alike: a correlation that is no number
     theirs = OfFolder(tmp_path / "out" / "pictures")
     again = zero123.evaluate(tmp_path / "sets", model=theirs, settings=settings, progress=False)
     assert again.groups[0].row("model") == found.groups[0].row("model")
