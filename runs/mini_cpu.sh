@@ -4,7 +4,7 @@
 #   WORK     where everything goes (default: work)
 #   COMPILE  1 to compile the networks first, which takes minutes and a C++ compiler, and is 1.4 times faster
 #   OBJECTS  procedural objects; GEOMETRY_STEPS, GEOMETRY_DECAY, STEPS, DECAY, READER_STEPS, READER_DECAY  how long to train
-# What it reached is in docs/experiments.md, section 8.
+# What it reached is in docs/experiments.md, section 9.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${WORK:-work}

@@ -260,3 +260,16 @@ def _photo(views, case):
     from zero123.images.photo import Photo
 
     return Photo(case.photo, Matte("alpha", 0.5, cropped=False), case.photo[3:])
+
+
+def test_what_a_method_doubts_is_kept_with_its_pictures(tmp_path, sets):
+    case = next(iter(Cases(sets, PROTOCOL)))
+    doubt = torch.rand(3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    gallery = Gallery(tmp_path / "pictures", {}, 1)
+    gallery.keep(case, Answer(case.white[1:, None], 0.2, doubt))
+    kept = gallery.answer(case)
+    torch.testing.assert_close(kept.doubt, doubt, atol=1e-3, rtol=0)  # in half precision
+    torch.testing.assert_close(kept.views, case.white[1:, None], atol=1e-6, rtol=0)
+    assert kept.elevation == 0.2
+    gallery.keep(case, Answer(case.white[1:, None]))
+    assert gallery.answer(case).doubt is None

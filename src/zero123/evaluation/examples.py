@@ -107,11 +107,13 @@ def tiles(case: Case, answer: Answer, index: int) -> dict[str, Tensor]:
         index: which target.
     """
     size, truth = case.white.shape[-1], case.white[1 + index]
-    made = at_size(answer.views[index : index + 1], size)[0]
+    one = slice(index, index + 1)
+    answer = Answer(answer.views[one], doubt=None if answer.doubt is None else answer.doubt[one])
+    made = at_size(answer.views, size)[0]
     shown = {"input": case.white[0], "truth": truth, "ours": made[0]}
     shown["error"] = heat((made[0] - truth).abs().mean(0) / ERROR_FULL)
     if (drawn := several(answer, size)) is not None:
-        shown["uncertainty"] = heat(drawn.spread[index] / SPREAD_FULL)
+        shown["uncertainty"] = heat(drawn.spread[0] / SPREAD_FULL)
     return shown
 
 

@@ -25,7 +25,7 @@ _WHITE = 0.98
 """Background is what is at least so bright in all colours."""
 
 _DOUBT = 0.3
-"""Weight of what drafts say of their own error beside that error: it shall not bend what they learn from."""
+"""Weight of what drafts say of their own error beside what the volume shows: they are to be right first."""
 
 
 @dataclass(frozen=True)
