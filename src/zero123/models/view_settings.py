@@ -23,8 +23,8 @@ class ViewModelSettings:
         tokens: the image encoder's output, one pooled token or a grid.
         rays: the UNet also gets the target's rays in the input camera's frame, 6 channels.
         volume_depth: cells along the depth of the volume behind the input picture, see `FeatureVolume`; 0 for none.
-        outline: how far the draft or, without one, the volume must show the object for half of a pixel's ink to stay, in
-            (0, 1): views are faded to white outside; 0 leaves them as they were drawn.
+        outline: how far the draft or, without one, the volume must show the object for half of a pixel's ink to stay,
+            in (0, 1): views are faded to white outside; 0 leaves them as they were drawn.
         draft_error: standard deviation of latents about their draft. The draft's error is divided by it before it is
             noised and denoised, so that it has the unit variance that `prediction` and `schedule` count on.
         joint: it learned on sets of views of one object that look at each other, see `models.joint_attention`.
