@@ -72,25 +72,25 @@ def test_stretched_objects_are_boxes_of_other_proportions_and_fill_the_unit_cube
     (plain,) = Source("a", box).parts()
     sides = [np.ptp(plain.vertices, axis=0)]
     for name in ("a", "b"):
-        source = batch.stretched(Source(name, box), settings)
-        assert source == batch.stretched(Source(name, box), settings)
-        assert all(0.5 <= factor <= 2 for factor in source.stretch)
+        source = batch.deformed(Source(name, box), settings)
+        assert source == batch.deformed(Source(name, box), settings)
+        assert all(0.5 <= factor <= 2 for factor in source.deformation.stretch) and not source.deformation.swell
         (part,) = source.parts()
-        side = sides[0] * source.stretch
+        side = sides[0] * source.deformation.stretch
         np.testing.assert_allclose(np.ptp(part.vertices, axis=0), side / side.max(), atol=1e-5)
         sides.append(side / side.max())
     assert np.abs(sides[1] - sides[2]).max() > 0.05
-    assert batch.stretched(Source("a", box), SMALL) == Source("a", box)
+    assert batch.deformed(Source("a", box), SMALL) == Source("a", box)
 
 
-def test_stretched_views_say_so_and_have_the_cameras_and_the_light_of_plain_ones(box, tmp_path):
-    settings = dataclasses.replace(SMALL, stretch=2.0)
-    for folder, how in (("plain", SMALL), ("stretched", settings)):
+def test_deformed_views_say_so_and_have_the_cameras_and_the_light_of_plain_ones(box, tmp_path):
+    settings = dataclasses.replace(SMALL, stretch=2.0, swell=1.5)
+    for folder, how in (("plain", SMALL), ("deformed", settings)):
         assert [error for _, error in render_all([Source("a", box)], tmp_path / folder, how)] == [None]
-    plain, other = (json.loads((tmp_path / f / "a" / "manifest.json").read_text()) for f in ("plain", "stretched"))
-    assert plain["stretch"] == [1, 1, 1] and other["stretch"] == list(
-        batch.stretched(Source("a", box), settings).stretch
-    )
+    plain, other = (json.loads((tmp_path / f / "a" / "manifest.json").read_text()) for f in ("plain", "deformed"))
+    drawn = batch.deformed(Source("a", box), settings).deformation
+    assert plain["deformation"] is None
+    assert other["deformation"] == json.loads(json.dumps(dataclasses.asdict(drawn))) and len(drawn.swell) == 3
     for view, same in zip(other["views"], plain["views"], strict=True):
         assert (view["world_from_camera"], view["light"]) == (same["world_from_camera"], same["light"])
         assert view["sha256"] != same["sha256"]
@@ -101,9 +101,11 @@ def test_stretched_views_say_so_and_have_the_cameras_and_the_light_of_plain_ones
     [
         ({"stretch": 0.5}, "stretch must be 1 to 4, got 0.5"),
         ({"stretch": 1.5, "renderer": "blender"}, "stretch is for the embree renderer"),
+        ({"swell": 4.5}, "swell must be 1 to 4, got 4.5"),
+        ({"swell": 1.5, "renderer": "blender"}, "swell is for the embree renderer: --renderer embree, or --swell 1"),
     ],
 )
-def test_stretches_that_cannot_be_are_refused(more, message):
+def test_deformations_that_cannot_be_are_refused(more, message):
     with pytest.raises(ValueError, match=message):
         RenderSettings(**more)
 

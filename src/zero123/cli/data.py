@@ -100,6 +100,9 @@ class RendererOptions:
     stretch: Annotated[
         float, typer.Option(help="Of embree: stretch each object along its axes by up to this factor, at random.")
     ] = 1.0
+    swell: Annotated[
+        float, typer.Option(help="Of embree: make it thicker here and thinner there by up to this factor, at random.")
+    ] = 1.0
 
     def settings(self, cameras: CameraSettings, size: int, seed: int) -> RenderSettings:
         """The same, checked."""
@@ -119,6 +122,7 @@ class RendererOptions:
             cycles=cycles,
             need_textures=not self.allow_missing_textures,
             stretch=self.stretch,
+            swell=self.swell,
             seed=seed,
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,7 +54,7 @@ class Mesh:
     def face_normals(self) -> NDArray[np.float32]:
         """Unit normals of the faces, (F, 3); zero for faces without area."""
         a, b, c = (self.vertices[self.faces[:, k]] for k in range(3))
-        return _unit(np.cross(b - a, c - a))
+        return unit(np.cross(b - a, c - a))
 
     def vertex_normals(self) -> NDArray[np.float32]:
         """Unit normals of the vertices, weighted by face area, (N, 3)."""
@@ -64,7 +63,7 @@ class Mesh:
         total = np.zeros_like(self.vertices)
         for k in range(3):
             np.add.at(total, self.faces[:, k], weighted)
-        return _unit(total)
+        return unit(total)
 
     def colours_at(self, face: NDArray[np.int64], barycentric: NDArray[np.floating]) -> NDArray[np.float32]:
         """Colours of points on faces, sRGB: the texture's, else the vertices', else light grey.
@@ -132,17 +131,6 @@ def unit_cube(parts: list[Mesh]) -> list[Mesh]:
     return [part.replace(vertices=((part.vertices - middle) / side).astype(np.float32)) for part in parts]
 
 
-def stretched(parts: list[Mesh], factors: Sequence[float]) -> list[Mesh]:
-    """Parts made longer or shorter along x, y and z by these factors, which are over 0; normals stay normal."""
-    scale = np.asarray(factors, np.float32)
-    return [
-        part.replace(
-            vertices=part.vertices * scale, normals=None if part.normals is None else _unit(part.normals / scale)
-        )
-        for part in parts
-    ]
-
-
 def srgb_to_linear(colour: NDArray[np.float32]) -> NDArray[np.float32]:
     """Display colours to light, both in [0, 1]. IEC 61966-2-1."""
     low = colour / 12.92
@@ -155,6 +143,7 @@ def linear_to_srgb(light: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(light <= 0.0031308, light * 12.92, high).astype(np.float32)
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Vectors (..., 3) of length 1; those of none stay so."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return (vectors / np.where(length > 0, length, 1)).astype(np.float32)

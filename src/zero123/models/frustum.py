@@ -84,6 +84,18 @@ def _normalised(points: Tensor, radius: Tensor) -> Tensor:
     return torch.cat((across, depth), dim=-1)
 
 
+def cells(source: OrbitPose, side: int, depth: int) -> Tensor:
+    """Middles of a volume's cells in the world, (P, D, S, S, 3), for input cameras (P,)."""
+    across = (torch.arange(side, device=source.radius.device) + 0.5) / side * 2 - 1
+    along = ((torch.arange(depth, device=source.radius.device) + 0.5) / depth * 2 - 1) * HALF_DEPTH
+    camera = Camera.from_orbit(source, hw=(2, 2))
+    away = (source.radius[:, None] + along)[:, :, None, None].expand(-1, -1, side, side)
+    x, y = (away * across / camera.focal, away * across[:, None] / camera.focal)
+    points = torch.stack((x, y, away), dim=-1)
+    rigid = camera.world_from_camera[:, None, None, None]
+    return (rigid[..., :3, :3] @ points[..., None])[..., 0] + rigid[..., :3, 3]
+
+
 def own_rays(side: int) -> Tensor:
     """Length of a cell along the input camera's own rays, world units, for D = 1, (S, S); divide by D."""
     camera = Camera(torch.eye(4), hw=(side, side))

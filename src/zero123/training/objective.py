@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zero123.data.pairs import PairBatch
+from zero123.data.pairs import WHITE, PairBatch, Precomputed
 from zero123.diffusion.loss import Weighting, denoising_loss
 from zero123.geometry.orbit import OrbitPose
 from zero123.models.condition import Condition, Look
-from zero123.models.feature_volume import Projected
+from zero123.models.feature_volume import Projected, Volume
+from zero123.models.frustum import cells
 from zero123.models.place_reader import PlaceReader
 from zero123.models.view_model import ViewModel
 from zero123.training.alterations import CHANCE, altered
+from zero123.training.solids import in_hull
 
 Times = Literal["power", "logit_normal"]
 
-_WHITE = 0.98
-"""Background is what is at least so bright in all colours."""
+_CELLS = 8192
+"""Of a volume, so many are asked in a pass: neighbours say much the same."""
 
 _DOUBT = 0.3
 """Weight of what drafts say of their own error beside what the volume shows: they are to be right first."""
@@ -44,12 +46,15 @@ class ObjectiveSettings:
             radians, and radius, world units; 0 for none. Alone, it trains the reader of places, hundreds of pictures a
             second.
         reframed: share of those pictures that are first framed as a person's picture is, see `training.alterations`.
-        recoloured: share of them that are first given other colours.
+        recoloured: share of pictures that are first given other colours, an input and its targets the same ones, so
+            that objects are not known by their colours; of pictures, not of what was precomputed of them.
         elevation_jitter: standard deviation of the error put on the elevation it is told, radians, since in use that is
             mostly an estimate.
         diffusion_weight: of the denoising loss; 0 trains the encoder and the volume behind the picture alone, at a
             fraction of the cost.
         volume_weight: of the error of what the volume shows the target, see `FeatureVolume`; for models that have one.
+        solid_weight: of whether the first feature of a cell of the volume says that it lies in its hull;
+            cells by the thousand then tell the network what the outlines of a few targets tell it slowly.
     """
 
     drop: float = 0.05
@@ -65,6 +70,7 @@ class ObjectiveSettings:
     elevation_jitter: float = 0.0
     diffusion_weight: float = 1.0
     volume_weight: float = 0.0
+    solid_weight: float = 0.0
 
     def __post_init__(self) -> None:
         for name, kinds in (("weighting", Weighting), ("times", Times)):
@@ -75,7 +81,7 @@ class ObjectiveSettings:
         for name in ("reframed", "recoloured"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in 0 to 1, got {getattr(self, name)}")
-        for name in ("diffusion_weight", "volume_weight", "source_weight", "elevation_jitter"):
+        for name in ("diffusion_weight", "volume_weight", "solid_weight", "source_weight", "elevation_jitter"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
         if not any((self.diffusion_weight, self.volume_weight, self.source_weight)):
@@ -98,6 +104,7 @@ class Draws:
         elevation_error: of the input elevation the volume's network is told, radians, (B,).
         altered: how each input and target is altered for the reader of places, (2B, CHANCE) in [0, 1), see
             `training.alterations`; None where nothing is.
+        cells: which of the volume's are asked whether they are inside the object, (_CELLS,) int64; None for none.
     """
 
     step: Tensor
@@ -105,6 +112,7 @@ class Draws:
     drop: Tensor
     elevation_error: Tensor
     altered: Tensor | None = None
+    cells: Tensor | None = None
 
 
 class Objective(nn.Module):
@@ -141,6 +149,7 @@ class Objective(nn.Module):
 
     def _views(self, batch: PairBatch, draws: Draws) -> dict[str, tuple[float, Tensor]]:
         """Errors of the views: of the denoiser, and of what the volume shows."""
+        batch = self._recoloured(batch, draws.altered)
         every, settings = slice(None, None, batch.group), self.settings  # pairs in a row share their input
         source = batch.source[every]
         about = OrbitPose(source.azimuth, source.elevation + draws.elevation_error[every], source.radius)
@@ -151,7 +160,25 @@ class Objective(nn.Module):
             losses["diffusion"] = settings.diffusion_weight, self._denoising(batch, draws, condition)
         if settings.volume_weight and seen is not None:
             losses |= self._volume(batch, seen)
+        if settings.solid_weight and look.volume is not None and draws.cells is not None:
+            losses["solid"] = settings.solid_weight, self._solid(batch, source, look.volume, draws.cells)
         return losses
+
+    def _recoloured(self, batch: PairBatch, chance: Tensor | None) -> PairBatch:
+        """Pairs of which some are in other colours, all that share an input in the same ones."""
+        share, every = self.settings.recoloured, slice(None, None, batch.group)
+        if chance is None or not share:
+            return batch
+        if batch.picture is None or batch.precomputed != Precomputed():
+            raise ValueError("recoloured needs the pictures of inputs and targets: train on cached pairs (--cache)")
+        chance = chance[: len(batch.picture)][every]
+        photo = altered(batch.photo[every], chance, 0, share, None)[0]
+        picture = altered(batch.picture, chance.repeat_interleave(batch.group, dim=0), 0, share, None)[0]
+        latent = batch.latent
+        if self.settings.diffusion_weight:
+            with torch.no_grad():
+                latent = self.model.autoencoder.encode(picture.to(self.model.dtype)).float()
+        return replace(batch, photo=photo.repeat_interleave(batch.group, dim=0), picture=picture, latent=latent)
 
     def _places(self, batch: PairBatch, reader: PlaceReader, chance: Tensor | None) -> dict[str, tuple[float, Tensor]]:
         """Errors of what is read of inputs and targets, absolute but for small ones: some pictures do not tell.
@@ -194,7 +221,7 @@ class Objective(nn.Module):
         if batch.picture is None:
             raise ValueError("volume_weight needs the targets' pictures: train on cached pairs (--cache)")
         truth = F.interpolate(batch.picture, seen.colour.shape[-2:], mode="area")
-        inside = (batch.picture.amin(1, keepdim=True) < _WHITE).to(truth)  # of a white object, what is in the shade
+        inside = (batch.picture.amin(1, keepdim=True) < WHITE).to(truth)  # of a white object, what is in the shade
         outline = (seen.opacity - F.interpolate(inside, truth.shape[-2:], mode="area")).square().mean()
         weight = self.settings.volume_weight
         losses = {"outline": (weight, outline), "colour": (2 * weight, (seen.colour - truth).square().mean())}
@@ -204,6 +231,15 @@ class Objective(nn.Module):
             losses["drawn_outline"] = weight, (seen.outline - inside).square().mean()
             losses["doubt"] = _DOUBT * weight, unlikelihood(seen.doubt, (seen.draft - batch.picture).detach())
         return losses
+
+    def _solid(self, batch: PairBatch, source: OrbitPose, volume: Volume, chosen: Tensor) -> Tensor:
+        """Error of what some cells of the volume say of whether they are inside the object, cross-entropy, ()."""
+        if batch.outlines is None:
+            raise ValueError("solid_weight needs outlines of the inputs' objects: train on cached pairs (--cache)")
+        _, depth, side = volume.values.shape[:3]
+        points = cells(source, side, depth).flatten(1, 3)[:, chosen]
+        said = volume.values[..., 4].flatten(1)[:, chosen]
+        return F.binary_cross_entropy_with_logits(said, in_hull(points, batch.outlines).to(said))
 
     def _look(self, batch: PairBatch, source: OrbitPose, told: OrbitPose) -> Look:
         """What is in the inputs; the encoders only work for what is not precomputed, and once for each input."""
@@ -221,10 +257,17 @@ class Objective(nn.Module):
         error = torch.randn(count, generator=generator).to(device) * settings.elevation_jitter
         alter = settings.reframed or settings.recoloured
         chance = torch.rand(2 * count, CHANCE, generator=generator).to(device) if alter else None
+        cells = self._cells(generator).to(device) if settings.solid_weight and self.model.feature_volume else None
         if device.type != "cpu":  # numbers by the million are drawn where they are used
             generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
         noise = torch.randn(batch.latent.shape, generator=generator, device=device)
-        return Draws(step, noise, drop, error, chance)
+        return Draws(step, noise, drop, error, chance, cells)
+
+    def _cells(self, generator: torch.Generator) -> Tensor:
+        """Some cells of the volume, (_CELLS,)."""
+        volume = self.model.feature_volume
+        count = 0 if volume is None else volume.depth * volume.side**2
+        return torch.randint(count, (min(_CELLS, count),), generator=generator)
 
     def _times(self, count: int, generator: torch.Generator) -> Tensor:
         """Places in the schedule, (B,) float64 in [0, 1)."""

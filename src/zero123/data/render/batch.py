@@ -25,6 +25,7 @@ from zero123.data.view_set import ViewSet
 from zero123.files import replace_folder
 from zero123.geometry.camera import Camera
 from zero123.jobs import Halt, JobFolder, Workers
+from zero123.meshes.deform import Deformation
 
 __all__ = [
     "CameraSettings",
@@ -38,8 +39,8 @@ __all__ = [
     "sources_of",
 ]
 
-_STRETCH = 1
-"""Of the numbers drawn by an object's name, those that stretch it; none stands for cameras and light."""
+_DEFORM = 1
+"""Of the numbers drawn by an object's name, those that deform it; none stands for cameras and light."""
 
 _NOBODY_CAN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Disk full, quota reached, disk read-only: the next object would meet them too."""
@@ -53,20 +54,19 @@ def view_of(source: Source, settings: RenderSettings) -> tuple[Camera, Light | A
     return camera, random_light(settings, numbers)
 
 
-def stretched(source: Source, settings: RenderSettings) -> Source:
-    """The source as it is rendered: stretched by its name and the settings alone, the same on every machine."""
-    if settings.stretch == 1:
+def deformed(source: Source, settings: RenderSettings) -> Source:
+    """The source as it is rendered: deformed by its name and the settings alone, the same on every machine."""
+    if settings.stretch == settings.swell == 1:
         return source
-    numbers = np.random.default_rng([settings.seed, zlib.crc32(source.name.encode()), _STRETCH])
-    along = np.exp(numbers.uniform(-1, 1, 3) * np.log(settings.stretch))
-    return replace(source, stretch=(float(along[0]), float(along[1]), float(along[2])))
+    numbers = np.random.default_rng([settings.seed, zlib.crc32(source.name.encode()), _DEFORM])
+    return replace(source, deformation=Deformation.drawn(numbers, settings.stretch, settings.swell))
 
 
 def render_object(source: Source, settings: RenderSettings, renderer: Renderer | None = None) -> ViewSet:
     """Views of one object under one random light; the same source and settings give the same views on every machine."""
     camera, light = view_of(source, settings)
     renderer = renderer or renderer_for(settings, Machine())
-    return ViewSet(renderer.render(stretched(source, settings), camera, light), camera)
+    return ViewSet(renderer.render(deformed(source, settings), camera, light), camera)
 
 
 def render_all(
@@ -164,7 +164,7 @@ def _render_one(source: Source, out: Path, settings: RenderSettings, machine: Ma
     try:
         renderer = _renderer(settings, machine)
         camera, light = view_of(source, settings)
-        source = stretched(source, settings)
+        source = deformed(source, settings)
         views = ViewSet(renderer.render(source, camera, light), camera)
         _check(views)
         views.save(staging)

@@ -52,7 +52,7 @@ def describe(
         "zero123": __version__,
         "object": source.name,
         "source": origin,
-        "stretch": list(source.stretch),
+        "deformation": None if source.deformation is None else asdict(source.deformation),
         "renderer": renderer,
         "sampler": settings.cameras.sampler,
         "seed": settings.seed,

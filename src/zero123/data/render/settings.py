@@ -14,7 +14,8 @@ LightName = Literal["studio", "original"]
 Device = Literal["cpu", "cuda", "optix"]
 
 _LARGEST = 8192
-_MOST_STRETCH = 4.0
+_MOST_DEFORMED = 4.0
+_SHAPE = ("stretch", "swell")
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ class RenderSettings:
         need_textures: an object whose textures are missing fails; otherwise it is rendered grey.
         stretch: objects are stretched along each axis by factors drawn from 1 / stretch to stretch, evenly in their
             logarithm: more shapes to learn from, by embree.
-        seed: with the object's name it decides cameras, light and stretch.
+        swell: then they become thicker here and thinner there along each axis, by factors of up to this, by embree.
+        seed: with the object's name it decides cameras, light and shape.
     """
 
     cameras: CameraSettings = field(default_factory=CameraSettings)
@@ -134,6 +136,7 @@ class RenderSettings:
     cycles: CyclesSettings = field(default_factory=CyclesSettings)
     need_textures: bool = True
     stretch: float = 1.0
+    swell: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -143,10 +146,12 @@ class RenderSettings:
             raise ValueError(f"the size must be 8 to {_LARGEST} pixels, got {self.size}")
         if self.samples not in (1, 4):
             raise ValueError(f"samples must be 1 or 4, got {self.samples}")
-        if not 1 <= self.stretch <= _MOST_STRETCH:
-            raise ValueError(f"stretch must be 1 to {_MOST_STRETCH:g}, got {self.stretch:g}")
-        if self.renderer == "blender" and self.stretch > 1:
-            raise ValueError("stretch is for the embree renderer: --renderer embree, or --stretch 1")
+        for name in _SHAPE:
+            value = getattr(self, name)
+            if not 1 <= value <= _MOST_DEFORMED:
+                raise ValueError(f"{name} must be 1 to {_MOST_DEFORMED:g}, got {value:g}")
+            if self.renderer == "blender" and value > 1:
+                raise ValueError(f"{name} is for the embree renderer: --renderer embree, or --{name} 1")
         if self.renderer == "embree" and self.light == "original":
             raise ValueError(
                 "the original's area light is rendered by Blender only: --renderer blender, or --light studio"
@@ -156,8 +161,9 @@ class RenderSettings:
         """What two runs into one folder must agree on; settings of the other renderer are left out."""
         values = asdict(self)
         values.pop("samples" if self.renderer == "blender" else "cycles")
-        if self.stretch == 1:  # as it was before there was one, so that such folders go on
-            values.pop("stretch")
+        for name in _SHAPE:
+            if values[name] == 1:  # as it was before there was one, so that such folders go on
+                values.pop(name)
         return values
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from zero123.meshes.deform import Deformation
 from zero123.meshes.load import SUFFIXES, MeshError
-from zero123.meshes.mesh import Mesh, stretched, unit_cube
+from zero123.meshes.mesh import Mesh, unit_cube
 
 BLENDER_SUFFIXES = (*SUFFIXES, ".fbx")
 """Kinds of files that Blender reads; embree reads all but the last."""
@@ -27,13 +28,13 @@ class Source:
         name: of its views.
         path: of its mesh; None for a procedural object.
         seed: of a procedural object.
-        stretch: factors along x, y and z by which the object is stretched before it is brought to the unit cube.
+        deformation: makes another shape of it; None leaves it as it is.
     """
 
     name: str
     path: Path | None = None
     seed: int = 0
-    stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    deformation: Deformation | None = None
 
     def parts(self) -> list[Mesh]:
         """The object's meshes inside the unit cube.
@@ -41,7 +42,7 @@ class Source:
         Raises:
             MeshError: the file is not readable, without faces, or of absurd size or place.
         """
-        return unit_cube(stretched(self._read(), self.stretch)) if self.stretch != (1.0, 1.0, 1.0) else self._read()
+        return self._read() if self.deformation is None else self.deformation.of(self._read())
 
     def _read(self) -> list[Mesh]:
         if self.path is None:
