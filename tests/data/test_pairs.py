@@ -77,26 +77,6 @@ def test_input_and_target_are_two_views_of_one_object_seen_straight_or_both_mirr
     assert 16 < mirrors < 48
 
 
-@pytest.mark.parametrize("count", [3, 7])
-def test_outlines_are_those_of_the_inputs_object_in_the_same_mirror(cache, count):
-    cache, _ = cache
-    batch = PairSampler([cache], [1.0], seed=1, targets=4, pictures=True, outlines=count).batch(0, 64)
-    assert batch.outlines.masks.shape == (16, count, SIZE, SIZE) and batch.outlines.poses.azimuth.shape == (16, count)
-    mirrors = 0
-    for row in range(16):
-        (source, error), sign = min(
-            ((_view_of(cache, batch.source[4 * row], sign), sign) for sign in (1, -1)), key=lambda found: found[0][1]
-        )
-        views = [_view_of(cache, batch.outlines.poses[row][k], sign) for k in range(count)]
-        assert error < 1e-5 and all(away < 1e-5 and view // VIEWS == source // VIEWS for view, away in views)
-        assert len({view for view, _ in views}) == count or count > VIEWS
-        for (view, _), mask in zip(views, batch.outlines.masks[row], strict=True):
-            truth = torch.from_numpy(np.array(cache.images[view])).amin(0) < 0.98 * 255
-            assert torch.equal(mask, truth if sign == 1 else truth.flip(-1))
-        mirrors += sign == -1
-    assert 2 < mirrors < 14
-
-
 def test_the_same_seed_and_step_give_the_same_batch(cache):
     cache, _ = cache
     first, second = (PairSampler([cache], [1.0], seed=4).batch(7, 8) for _ in range(2))

@@ -1,6 +1,5 @@
 """What is dropped for guidance, how often, and what the loss is made of."""
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -9,9 +8,7 @@ from torch.nn import functional as F
 
 from tiny_model import blobs, tiny_cache, tiny_view_model
 from zero123.data.pairs import PairSampler
-from zero123.models.frustum import cells
 from zero123.training.objective import Objective, ObjectiveSettings, unlikelihood
-from zero123.training.solids import in_hull
 
 
 @pytest.fixture(scope="module")
@@ -151,31 +148,3 @@ def test_what_drafts_doubt_does_not_bend_them():
     total.backward()
     assert "doubt" in parts and not given[-1].grad.any()
     assert model.draft.out.bias.grad[5] != 0
-
-
-def test_the_volumes_first_feature_learns_where_the_object_is():
-    """Of a volume that says so already, with logits of 8, the cross-entropy is log(1 + e^-8); any other says more."""
-    model = tiny_view_model()
-    batch = PairSampler([tiny_cache(model)], [1.0], pictures=True, outlines=4).batch(0, 4)
-    settings = ObjectiveSettings(diffusion_weight=0.0, volume_weight=1.0, solid_weight=0.5)
-    objective = Objective(model, settings)
-    draws = objective.draw(batch, torch.Generator().manual_seed(0))
-    total, parts = objective(batch, draws)
-    without, _ = Objective(model, replace(settings, solid_weight=0.0))(batch, draws)
-    torch.testing.assert_close(total - without, 0.5 * parts["solid"])
-    volume = model.feature_volume(batch.photo, model.image_encoder(batch.photo), batch.source)
-    points = cells(batch.source, *reversed(volume.values.shape[1:3])).flatten(1, 3)
-    inside = in_hull(points, batch.outlines).view(volume.values.shape[:-1])
-    assert 0 < inside.float().mean() < 1
-    knowing = volume.values.detach().clone()
-    knowing[..., 4] = 16 * inside.float() - 8
-    said = objective._solid(batch, batch.source, replace(volume, values=knowing), draws.cells)
-    assert float(said) == pytest.approx(math.log1p(math.exp(-8)), rel=1e-3) and said < parts["solid"]
-
-
-def test_what_is_inside_cannot_be_learned_without_outlines():
-    model = tiny_view_model()
-    batch = PairSampler([tiny_cache(model)], [1.0], pictures=True).batch(0, 4)
-    objective = Objective(model, ObjectiveSettings(volume_weight=1.0, solid_weight=0.5))
-    with pytest.raises(ValueError, match="solid_weight needs outlines"):
-        objective(batch, torch.Generator().manual_seed(0))

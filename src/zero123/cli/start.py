@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from zero123.training.show import SampleSheet
     from zero123.training.validation import Validation
 
-_OUTLINES = 8
-"""Of an object, so many say what is inside it: it has 8 views at least in `runs/`, and more cost time."""
-
 
 def start_model(how: SettingsOptions, source: str | None, codec: Path | None, seed: int) -> ViewModel:
     """The model to train.
@@ -156,7 +153,6 @@ def cached_pairs(options: Chosen, model: ViewModel, settings: TrainSettings, cac
         same=options.same,
         targets=options.targets,
         pictures=settings.objective.volume_weight > 0 or not settings.objective.diffusion_weight,
-        outlines=_OUTLINES if settings.objective.solid_weight else 0,
         device=device if device.type == "cuda" else None,
     )
 

@@ -16,9 +16,6 @@ from zero123.data.view_cache import ViewCache
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.machine import free_memory
 
-WHITE = 0.98
-"""Background of pictures on white is what is at least so bright in all colours."""
-
 _ROOM = 0.5
 """A GPU takes caches that fill at most so much of what it has to spare."""
 
@@ -41,19 +38,6 @@ class Precomputed:
 
 
 @dataclass(frozen=True)
-class Outlines:
-    """Where P objects are in K pictures of each.
-
-    Attributes:
-        masks: (P, K, H, W) bool.
-        poses: of the cameras, (P, K).
-    """
-
-    masks: Tensor
-    poses: OrbitPose
-
-
-@dataclass(frozen=True)
 class PairBatch:
     """Inputs and targets.
 
@@ -65,7 +49,6 @@ class PairBatch:
         precomputed: of the inputs.
         picture: of the targets, (B, 3, H, W) in [0, 1], where it was asked for.
         group: so many pairs in a row have the same input.
-        outlines: of each input's object, B / group of them, where they were asked for.
     """
 
     photo: Tensor
@@ -75,7 +58,6 @@ class PairBatch:
     precomputed: Precomputed = field(default_factory=Precomputed)
     picture: Tensor | None = None
     group: int = 1
-    outlines: Outlines | None = None
 
 
 class Pairs(Protocol):
@@ -100,7 +82,6 @@ class PairSampler:
         targets: pairs in a row with the same input, for which the encoders then work once; fewer in a batch that is not
             a multiple.
         pictures: batches also hold the targets' pictures.
-        outlines: batches also hold so many outlines of each input's object, some twice where it has fewer views.
         device: where batches are made; None for the processor. A GPU that has room takes the caches there once, and
             then makes tens of thousands of pairs a second, where the processor reads a few hundred.
     """
@@ -115,7 +96,6 @@ class PairSampler:
         same: float = 0.0,
         targets: int = 1,
         pictures: bool = False,
-        outlines: int = 0,
         device: torch.device | None = None,
     ) -> None:
         if near is not None and not near > 0:
@@ -135,7 +115,7 @@ class PairSampler:
         self._near = near
         self._same = same
         self._targets = targets
-        self._pictures, self._outlines = pictures, outlines
+        self._pictures = pictures
         self._begin = np.cumsum([0, *[len(cache.poses) for cache in caches]])[:-1]
         self._poses = np.concatenate([cache.poses for cache in caches])
         images = [cache.images for cache in caches]
@@ -150,8 +130,11 @@ class PairSampler:
         numbers = np.random.default_rng([self._seed, step])
         group = math.gcd(size, self._targets)
         drawn = np.concatenate([self._drawn(numbers, group) for _ in range(size // group)])
-        (source, target, mirrored), around = drawn[:, :3].T, drawn[::group, 3:]
-        from_pose, to_pose = (self._posed(rows, mirrored) for rows in (source, target))
+        source, target, mirrored = drawn.T
+        sign = np.stack((1 - 2 * mirrored, *[np.ones_like(mirrored)] * 2), axis=1).astype(np.float32)
+        from_pose, to_pose = (
+            OrbitPose(*torch.from_numpy(self._poses[rows] * sign).unbind(-1)) for rows in (source, target)
+        )
         return PairBatch(
             photo=self._shown(source[::group], mirrored[::group]).repeat_interleave(group, dim=0),
             latent=self._latents.take(2 * target + mirrored).float(),
@@ -159,20 +142,7 @@ class PairSampler:
             source=from_pose.to(self._device),
             picture=self._shown(target, mirrored) if self._pictures else None,
             group=group,
-            outlines=self._outlined(around, mirrored[::group]) if self._outlines else None,
         )
-
-    def _posed(self, rows: NDArray[np.int64], mirrored: NDArray[np.int64]) -> OrbitPose:
-        """Poses of views (...), some of them seen in a mirror, which turns counter-clockwise into clockwise."""
-        azimuth, elevation, radius = torch.from_numpy(self._poses[rows]).unbind(-1)
-        return OrbitPose(azimuth * torch.from_numpy(1 - 2 * mirrored), elevation, radius)
-
-    def _outlined(self, around: NDArray[np.int64], mirrored: NDArray[np.int64]) -> Outlines:
-        """Outlines of objects in their views (P, K)."""
-        alike = np.repeat(mirrored, self._outlines)
-        masks = self._shown(around.reshape(-1), alike).amin(1) < WHITE
-        poses = self._posed(around, mirrored[:, None])
-        return Outlines(masks.unflatten(0, around.shape), poses.to(self._device))
 
     def _shown(self, rows: NDArray[np.int64], mirrored: NDArray[np.int64]) -> Tensor:
         """Pictures, (N, 3, H, W) in [0, 1], some of them in a mirror."""
@@ -181,22 +151,15 @@ class PairSampler:
         return torch.where(turned, levels.flip(-1), levels).float() / 255
 
     def _drawn(self, numbers: np.random.Generator, group: int) -> NDArray[np.int64]:
-        """`group` pairs with one input, (group, 3 + outlines).
-
-        Rows of input and target over all caches, 1 for a mirror, and rows of the outlines.
-        """
+        """`group` pairs with one input, (group, 3): rows of input and target over all caches, and 1 for a mirror."""
         kind = numbers.choice(len(self._caches), p=self._share)
         cache = self._caches[kind]
         item = numbers.integers(len(cache.first) - 1)
         start, end = cache.first[item], cache.first[item + 1]
         source, targets = self._chosen(cache.poses[start:end], group, numbers)
-        mirrored = int(self._mirror and numbers.random() < 0.5)
-        first, around = int(self._begin[kind] + start), []
-        if self._outlines:
-            around = (
-                first + numbers.choice(end - start, self._outlines, replace=end - start < self._outlines)
-            ).tolist()
-        return np.array([(first + source, first + target, mirrored, *around) for target in targets], np.int64)
+        mirrored = int(self._mirror and numbers.random() < 0.5)  # which turns counter-clockwise into clockwise
+        first = int(self._begin[kind] + start)
+        return np.array([(first + source, first + target, mirrored) for target in targets], np.int64)
 
     def _chosen(self, poses: NDArray[np.float32], count: int, numbers: np.random.Generator) -> tuple[int, list[int]]:
         """An input and `count` targets among views of one object, whose poses are (V, 3); targets may come twice."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zero123.geometry.orbit import RADIUS, OrbitPose
+from zero123.models.window import cut, windows
 
 _GROUPS = 8
 
@@ -17,8 +18,9 @@ _GROUPS = 8
 class PlaceReader(nn.Module):
     """Elevation and distance of the camera that took a picture, by a small convolutional network of its own.
 
-    An object's longest side is 1, so that its size in the picture tells the distance, roughly. The azimuth is 0 by
-    definition. It learns from inputs and targets alike, many more pictures than the other networks can afford.
+    It looks at the part of the picture that shows the object, and is told which part that was: an object's longest side
+    is 1, so that its size tells the distance, roughly. The azimuth is 0 by definition. It learns from inputs and targets
+    alike, many more pictures than the other networks can afford.
 
     Args:
         size: side the picture is shrunk to, pixels; a multiple of 4.
@@ -35,14 +37,18 @@ class PlaceReader(nn.Module):
         self.blocks = nn.Sequential(
             *[_Block(given, width) for given, width in zip((widths[0], *widths), widths, strict=False)]
         )
-        self.last = nn.Sequential(nn.Linear(widths[-1], 128), nn.SiLU(), nn.Linear(128, 2))
+        self.last = nn.Sequential(nn.Linear(widths[-1] + 3, 128), nn.SiLU(), nn.Linear(128, 2))
 
     def forward(self, photo: Tensor) -> OrbitPose:
         """Poses (B,), float32, of pictures on white (B, 3, H, W) in [0, 1]; azimuth 0."""
         if photo.shape[-1] != self.size:
             photo = F.interpolate(photo, (self.size, self.size), mode="area")
-        hidden = self.blocks(F.silu(self.first(1 - photo))).mean((2, 3))
-        high, far = self.last(hidden).float().unbind(-1)
+        with torch.autocast(photo.device.type, enabled=False):
+            window = windows(photo.float())
+            shown = cut(photo.float(), window).to(photo)
+        hidden = self.blocks(F.silu(self.first(1 - shown))).mean((2, 3))
+        part = torch.cat((window[:, :2], window[:, 2:].log()), dim=-1).to(hidden)
+        high, far = self.last(torch.cat((hidden, part), dim=-1)).float().unbind(-1)
         return OrbitPose(torch.zeros_like(high), torch.tanh(high) * (math.pi / 2), RADIUS * torch.exp(far / 5))
 
 

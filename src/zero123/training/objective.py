@@ -10,21 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zero123.data.pairs import WHITE, PairBatch, Precomputed
+from zero123.data.pairs import PairBatch, Precomputed
 from zero123.diffusion.loss import Weighting, denoising_loss
 from zero123.geometry.orbit import OrbitPose
 from zero123.models.condition import Condition, Look
-from zero123.models.feature_volume import Projected, Volume
-from zero123.models.frustum import cells
+from zero123.models.feature_volume import Projected
 from zero123.models.place_reader import PlaceReader
 from zero123.models.view_model import ViewModel
+from zero123.models.window import WHITE
 from zero123.training.alterations import CHANCE, altered
-from zero123.training.solids import in_hull
 
 Times = Literal["power", "logit_normal"]
-
-_CELLS = 8192
-"""Of a volume, so many are asked in a pass: neighbours say much the same."""
 
 _DOUBT = 0.3
 """Weight of what drafts say of their own error beside what the volume shows: they are to be right first."""
@@ -53,8 +49,6 @@ class ObjectiveSettings:
         diffusion_weight: of the denoising loss; 0 trains the encoder and the volume behind the picture alone, at a
             fraction of the cost.
         volume_weight: of the error of what the volume shows the target, see `FeatureVolume`; for models that have one.
-        solid_weight: of whether the first feature of a cell of the volume says that it lies in its hull;
-            cells by the thousand then tell the network what the outlines of a few targets tell it slowly.
     """
 
     drop: float = 0.05
@@ -70,7 +64,6 @@ class ObjectiveSettings:
     elevation_jitter: float = 0.0
     diffusion_weight: float = 1.0
     volume_weight: float = 0.0
-    solid_weight: float = 0.0
 
     def __post_init__(self) -> None:
         for name, kinds in (("weighting", Weighting), ("times", Times)):
@@ -81,7 +74,7 @@ class ObjectiveSettings:
         for name in ("reframed", "recoloured"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in 0 to 1, got {getattr(self, name)}")
-        for name in ("diffusion_weight", "volume_weight", "solid_weight", "source_weight", "elevation_jitter"):
+        for name in ("diffusion_weight", "volume_weight", "source_weight", "elevation_jitter"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
         if not any((self.diffusion_weight, self.volume_weight, self.source_weight)):
@@ -104,7 +97,6 @@ class Draws:
         elevation_error: of the input elevation the volume's network is told, radians, (B,).
         altered: how each input and target is altered for the reader of places, (2B, CHANCE) in [0, 1), see
             `training.alterations`; None where nothing is.
-        cells: which of the volume's are asked whether they are inside the object, (_CELLS,) int64; None for none.
     """
 
     step: Tensor
@@ -112,7 +104,6 @@ class Draws:
     drop: Tensor
     elevation_error: Tensor
     altered: Tensor | None = None
-    cells: Tensor | None = None
 
 
 class Objective(nn.Module):
@@ -160,8 +151,6 @@ class Objective(nn.Module):
             losses["diffusion"] = settings.diffusion_weight, self._denoising(batch, draws, condition)
         if settings.volume_weight and seen is not None:
             losses |= self._volume(batch, seen)
-        if settings.solid_weight and look.volume is not None and draws.cells is not None:
-            losses["solid"] = settings.solid_weight, self._solid(batch, source, look.volume, draws.cells)
         return losses
 
     def _recoloured(self, batch: PairBatch, chance: Tensor | None) -> PairBatch:
@@ -232,15 +221,6 @@ class Objective(nn.Module):
             losses["doubt"] = _DOUBT * weight, unlikelihood(seen.doubt, (seen.draft - batch.picture).detach())
         return losses
 
-    def _solid(self, batch: PairBatch, source: OrbitPose, volume: Volume, chosen: Tensor) -> Tensor:
-        """Error of what some cells of the volume say of whether they are inside the object, cross-entropy, ()."""
-        if batch.outlines is None:
-            raise ValueError("solid_weight needs outlines of the inputs' objects: train on cached pairs (--cache)")
-        _, depth, side = volume.values.shape[:3]
-        points = cells(source, side, depth).flatten(1, 3)[:, chosen]
-        said = volume.values[..., 4].flatten(1)[:, chosen]
-        return F.binary_cross_entropy_with_logits(said, in_hull(points, batch.outlines).to(said))
-
     def _look(self, batch: PairBatch, source: OrbitPose, told: OrbitPose) -> Look:
         """What is in the inputs; the encoders only work for what is not precomputed, and once for each input."""
         model, given, every = self.model, batch.precomputed, slice(None, None, batch.group)
@@ -257,17 +237,10 @@ class Objective(nn.Module):
         error = torch.randn(count, generator=generator).to(device) * settings.elevation_jitter
         alter = settings.reframed or settings.recoloured
         chance = torch.rand(2 * count, CHANCE, generator=generator).to(device) if alter else None
-        cells = self._cells(generator).to(device) if settings.solid_weight and self.model.feature_volume else None
         if device.type != "cpu":  # numbers by the million are drawn where they are used
             generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
         noise = torch.randn(batch.latent.shape, generator=generator, device=device)
-        return Draws(step, noise, drop, error, chance, cells)
-
-    def _cells(self, generator: torch.Generator) -> Tensor:
-        """Some cells of the volume, (_CELLS,)."""
-        volume = self.model.feature_volume
-        count = 0 if volume is None else volume.depth * volume.side**2
-        return torch.randint(count, (min(_CELLS, count),), generator=generator)
+        return Draws(step, noise, drop, error, chance)
 
     def _times(self, count: int, generator: torch.Generator) -> Tensor:
         """Places in the schedule, (B,) float64 in [0, 1)."""

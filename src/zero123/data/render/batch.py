@@ -25,7 +25,7 @@ from zero123.data.view_set import ViewSet
 from zero123.files import replace_folder
 from zero123.geometry.camera import Camera
 from zero123.jobs import Halt, JobFolder, Workers
-from zero123.meshes.deform import Deformation
+from zero123.meshes.deformation import Deformation
 
 __all__ = [
     "CameraSettings",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zero123.meshes.deform import Deformation
+from zero123.meshes.deformation import Deformation
 from zero123.meshes.load import SUFFIXES, MeshError
 from zero123.meshes.mesh import Mesh, unit_cube
 

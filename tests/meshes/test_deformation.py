@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from zero123.meshes.deform import Deformation, Swelling, stretched, swollen
+from zero123.meshes.deformation import Deformation, Swelling, stretched, swollen
 from zero123.meshes.mesh import Mesh, unit
 
 
