@@ -14,23 +14,14 @@ export GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967
 zero123=.venv/bin/zero123
 
 $zero123 data procedural -o "$work/views/procedural" --count "${OBJECTS:-3000}" --views 8 --size 128
-kinds=("$work/views/procedural=0.2")
+kinds=("$work/views/procedural=0.25")
 codec=("$work/views/procedural")
-# The corpus has too few shapes: stretched and swollen copies count for half. shape KIND SEED STRETCH SWELL WEIGHT
-shape() {
-    $zero123 data render "$CORPUS/$1" -o "$work/views/shaped-$1-$2" --views 8 --size 128 --seed "$2" --stretch "$3" --swell "$4"
-    kinds+=("$work/views/shaped-$1-$2=$5")
-}
 if [ -n "${CORPUS:-}" ]; then
     $zero123 data render "$CORPUS/textured" -o "$work/views/train-textured" --views 24 --size 128
     $zero123 data render "$CORPUS/flat" -o "$work/views/train-flat" --views 12 --size 128
     $zero123 data render "$CORPUS/test" -o "$work/views/test" --views 13 --size 128
-    kinds+=("$work/views/train-textured=0.15" "$work/views/train-flat=0.15")
+    kinds+=("$work/views/train-textured=0.4" "$work/views/train-flat=0.35")
     codec=("$work/views/train-textured" "$work/views/train-flat")
-    for seed in 1 2; do shape textured $seed 1.6 1 0.03; shape flat $seed 1.6 1 0.05; done
-    for seed in 11 12 13 14; do shape textured $seed 1.5 1.3 0.03; done
-    for seed in 15 16 17 18; do shape textured $seed 1.5 1.5 0.03; done
-    shape flat 11 1.5 1.3 0.05; shape flat 12 1.5 1.5 0.05
 fi
 [ -d "$work/codec/vae" ] || OMP_NUM_THREADS=2 $zero123 codec "${codec[@]}" -o "$work/codec"
 
@@ -38,16 +29,26 @@ fi
 # Four targets share an input, which is encoded once; a few are the input itself, so that an unmoved view keeps it. First
 # the volume behind the picture and the drafts made of it, which is cheap and tells where things are; then the denoiser
 # learns what the drafts got wrong, of a volume that stays as it is; last the reader of the input's place learns from
-# pictures framed as a person's, too, and in other colours.
+# pictures framed as a person's, too, in other colours, and of objects stretched into other shapes: there are too few.
 train() {
     out=$1; shift
     [ -d "$out/model" ] || OMP_NUM_THREADS=1 .venv/bin/torchrun --nproc-per-node 2 -m zero123 train "${kinds[@]}" -o "$out" \
         --cache "$work/cache" --targets 4 "$@"
 }
 train "$work/geometry" --same 0.06 --codec "$work/codec/vae" --steps "${GEOMETRY_STEPS:-20000}" --decay "${GEOMETRY_DECAY:-2000}" \
-    --set objective.diffusion_weight=0 --set recoloured=0.3 --set optimiser=muon --set sample_every=0 ${COMPILE:+--set compile=true}
+    --set objective.diffusion_weight=0 --set optimiser=muon --set sample_every=0 ${COMPILE:+--set compile=true}
 train "$work/run" --same 0.06 --finetune-from "$work/geometry/model" --steps "${STEPS:-20000}" --decay "${DECAY:-4000}" \
     --set freeze_encoders=true --set source_weight=0 --set optimiser=muon ${COMPILE:+--set compile=true}
+if [ -n "${CORPUS:-}" ]; then
+    kinds=("$work/views/procedural=0.15" "$work/views/train-textured=0.05" "$work/views/train-flat=0.05")
+    for seed in 1 2 3 4 5; do
+        for kind in textured flat; do
+            stretched=$work/views/stretched-$kind-$seed
+            $zero123 data render "$CORPUS/$kind" -o "$stretched" --views 8 --size 128 --stretch 1.6 --seed "$seed"
+            kinds+=("$stretched=0.075")
+        done
+    done
+fi
 train "$work/reader" --finetune-from "$work/run/model" --steps "${READER_STEPS:-3000}" --decay "${READER_DECAY:-1500}" --batch 64 \
     --set diffusion_weight=0 --set volume_weight=0 --set source_weight=1 --set reframed=0.5 --set recoloured=0.5 \
     --set learning_rate=2e-3 --set sample_every=0

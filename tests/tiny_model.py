@@ -51,7 +51,7 @@ def tiny_volume_network(side=16, depth=6, features=3):
         cross_attention_dim=WIDTH,
         attention_head_dim=2,
         class_embed_type="projection",
-        projection_class_embeddings_input_dim=7,
+        projection_class_embeddings_input_dim=4,
     )
 
 

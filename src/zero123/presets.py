@@ -238,7 +238,7 @@ def mini_model(codec: PatchCodec, edition: str = "mini") -> ViewModel:
 
 def _mini_volume(sizes: MiniEdition, side: int, shrink: int, features: int = 8) -> UNet2DConditionModel:
     """The network from `shrink` x `shrink` pixels each to cells of density, colour and `features`."""
-    return _network(sizes, side, 3 * shrink**2, sizes.volume_depth * (4 + features), sizes.volume_channels, labels=7)
+    return _network(sizes, side, 3 * shrink**2, sizes.volume_depth * (4 + features), sizes.volume_channels, labels=4)
 
 
 def _mini_unet(sizes: MiniEdition, side: int, given: int, latent: int) -> UNet2DConditionModel:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tiny_model import tiny_cache, tiny_view_model
-from zero123.data.pairs import PairBatch, PairSampler
+from tiny_model import tiny_view_model
+from zero123.data.pairs import PairBatch
 from zero123.geometry.orbit import OrbitPose
 from zero123.images.framing import Framing, frame
 from zero123.training.alterations import CHANCE, altered, recoloured, reframed
@@ -102,28 +102,6 @@ def test_trained_alone_only_the_reader_learns():
     assert set(parts) == {"elevation", "radius"}
     learns = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
     assert learns == {"place_reader"}
-
-
-def test_inputs_and_their_targets_are_recoloured_alike_and_the_latents_with_them():
-    """Where half of the targets are the input itself, a denoiser's clean latents are those of what is then shown."""
-    model = tiny_view_model()
-    pairs = PairSampler([tiny_cache(model)], [1.0], targets=2, same=1.0, pictures=True).batch(0, 8)
-    settings = ObjectiveSettings(volume_weight=1.0, recoloured=0.5)
-    objective = Objective(model, settings)
-    found = objective._recoloured(pairs, objective.draw(pairs, torch.Generator().manual_seed(2)).altered)
-    changed = (found.photo != pairs.photo).flatten(1).any(1)
-    assert 0 < int(changed.sum()) < 8 and torch.equal(changed[::2], changed[1::2])
-    assert torch.equal(found.photo, found.picture) and not torch.equal(found.photo, pairs.photo)
-    torch.testing.assert_close(found.latent, model.autoencoder.encode(found.picture))
-    assert torch.equal((found.photo == 1).all(1), (pairs.photo == 1).all(1))
-
-
-def test_what_was_encoded_before_cannot_be_recoloured():
-    model = tiny_view_model()
-    settings = ObjectiveSettings(volume_weight=1.0, recoloured=0.5)
-    pairs = PairSampler([tiny_cache(model)], [1.0]).batch(0, 4)
-    with pytest.raises(ValueError, match="recoloured needs the pictures of inputs and targets"):
-        Objective(model, settings)(pairs, torch.Generator().manual_seed(0))
 
 
 def test_a_reframed_picture_is_not_asked_for_its_distance():

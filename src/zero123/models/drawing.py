@@ -143,7 +143,7 @@ def belief(model: ViewModel, look: Look, relative: RelativePose, batch: int) -> 
     opacity, doubt = [], []
     for moves in torch.arange(len(relative)).split(batch):
         seen = model.join_projected(look, relative[moves])[1]
-        opacity += [] if seen is None else [seen.opacity.cpu()]
+        opacity += [] if seen is None else [(seen.opacity if seen.outline is None else seen.outline).cpu()]
         doubt += [] if seen is None or seen.doubt is None else [seen.doubt.cpu()]
     size = (model.settings.image_size,) * 2
     fine = F.interpolate(torch.cat(opacity), size, mode="bicubic")[:, 0].clamp(0, 1)

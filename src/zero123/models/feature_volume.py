@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.models.frustum import march, own_rays, shares
-from zero123.models.window import cut, windows
 
 _SLOPE, _SOLID = 4.0, 6.0
 """Density, per world unit, is `_SOLID * softplus(_SLOPE * x)` of an output x, so that steps of x about 1 matter."""
@@ -27,23 +26,21 @@ _NEAR = 0.1
 
 @dataclass(frozen=True)
 class Volume:
-    """What the network believes is behind the parts of P pictures that show their objects.
+    """What the network believes is behind the pixels of P pictures.
 
     Attributes:
         values: density per world unit, colour (3) and features (F) of cells, (P, D, S, S, 4 + F), float32.
         depth: where the pictures' own rays end, normalised depth in [-1, 1], (P, 1, S, S).
         photo: the pictures, (P, 3, H, W) in [0, 1].
-        window: parts of them, see `models.window`, (P, 3).
     """
 
     values: Tensor
     depth: Tensor
     photo: Tensor
-    window: Tensor
 
     def __getitem__(self, index: Tensor) -> Volume:
         """Of chosen pictures, also several times, (P')."""
-        return Volume(self.values[index], self.depth[index], self.photo[index], self.window[index])
+        return Volume(self.values[index], self.depth[index], self.photo[index])
 
 
 @dataclass(frozen=True)
@@ -83,9 +80,8 @@ class FeatureVolume(nn.Module):
     colour of the volume are trained on the target's picture itself, as in pixelNeRF (Yu et al., 2021,
     arXiv:2012.02190); and the expected surface moves the input's own pixels to where the target sees them.
 
-    The volume lies in the input camera's own axes, behind the part of the picture that shows the object: nothing can be
-    elsewhere, and all objects are of one size to the network. Told how high and how far away the camera was, it knows
-    better what is up, and what the picture shows; told of the part, how large it is.
+    The volume lies in the input camera's own axes; told how high and how far away that camera was, the network knows
+    better what is up, and what the picture shows.
 
     Args:
         network: diffusers' `UNet2DConditionModel` at the volume's own resolution, S x S. It takes the picture's pixels,
@@ -131,17 +127,14 @@ class FeatureVolume(nn.Module):
             source: where the pictures were taken from, or seem to have been, (P,).
         """
         step = torch.zeros(len(photo), device=photo.device)  # the network was made to denoise; here nothing is noisy
-        with torch.autocast(photo.device.type, enabled=False):
-            window = windows(photo.float())
-            object_ = cut(photo.float(), window)
-        ink, labels = F.pixel_unshuffle(1 - object_.to(photo), self.shrink), place_numbers(source, window).to(tokens)
+        ink, labels = F.pixel_unshuffle(1 - photo, self.shrink), place_numbers(source).to(tokens)
         cells = self.network(ink, step, tokens, class_labels=labels, return_dict=False)[0]
         with torch.autocast(photo.device.type, enabled=False):
             raw = cells.float().unflatten(1, (self.depth, 4 + self.features))
-            pixels = F.avg_pool2d(object_, self.shrink)[:, None]  # what is behind a pixel starts in its colour
+            pixels = F.avg_pool2d(photo.float(), self.shrink)[:, None]  # what is behind a pixel starts in its colour
             density = _SOLID * F.softplus(_SLOPE * (raw[:, :, :1] + _MIST))
             values = torch.cat((density, raw[:, :, 1:4] + pixels, raw[:, :, 4:]), dim=2).movedim(2, -1).contiguous()
-            return Volume(values, self._own_depth(values, window), photo, window)
+            return Volume(values, self._own_depth(values), photo)
 
     def look(self, volume: Volume, source: OrbitPose, relative: RelativePose) -> Projected:
         """What V target cameras see, a row of V / P of them for each of P volumes.
@@ -156,18 +149,18 @@ class FeatureVolume(nn.Module):
             each = torch.arange(len(volume.values), device=volume.values.device)
             each = each.repeat_interleave(len(relative) // len(each))
             picture, surface = self.march(
-                volume.values, volume.window[each], source.to(torch.float32), relative, self.side, self.samples, random
+                volume.values, source.to(torch.float32), relative, self.side, self.samples, random
             )
             opacity, colour, features = picture.split((1, 3, self.features), dim=1)
             with torch.no_grad():
                 visible, warped = self._input_there(volume, surface, opacity, each)
             return Projected(opacity, colour + 1 - opacity, features, visible, warped)
 
-    def _own_depth(self, values: Tensor, window: Tensor) -> Tensor:
+    def _own_depth(self, values: Tensor) -> Tensor:
         """Expected normalised depth along the input's own rays, (P, 1, S, S): they run along the cells."""
         with torch.no_grad():
             density = values[..., 0].permute(0, 2, 3, 1)
-            share = shares(density * own_rays(window, self.side)[..., None] / self.depth)
+            share = shares(density * own_rays(self.side).to(values)[..., None] / self.depth)
             depths = (torch.arange(self.depth, device=values.device) + 0.5) / self.depth * 2 - 1
             rest = 1 - share.sum(-1)  # a ray that meets nothing ends at the far side
             return ((share * depths).sum(-1) + rest)[:, None]
@@ -179,9 +172,7 @@ class FeatureVolume(nn.Module):
         )
         behind = (surface[:, 2:] - depth).clamp(min=0) / _NEAR
         visible = opacity * torch.exp2(-behind.square())
-        window = volume.window[each, :, None, None]
-        place = window[:, :2] + window[:, 2:] * surface[:, :2]  # in all of the picture, which is sharper than its part
-        fine = [F.interpolate(t, scale_factor=float(self.shrink), mode="bilinear") for t in (place, opacity)]
+        fine = [F.interpolate(t, scale_factor=float(self.shrink), mode="bilinear") for t in (surface[:, :2], opacity)]
         ink = F.grid_sample(1 - volume.photo.float()[each], fine[0].movedim(1, -1), align_corners=False)
         return visible, 1 - ink * fine[1]
 
@@ -203,11 +194,7 @@ def outlined(images: Tensor, opacity: Tensor, level: float) -> Tensor:
     return 1 - (1 - images) * ((fine - level) / 0.2 + 0.5).clamp(0, 1) / fine.clamp(_FAINT, 1).sqrt()
 
 
-def place_numbers(source: OrbitPose, window: Tensor) -> Tensor:
-    """What the volume's network is told of a camera and of the part of its picture that shows the object, (P, 7).
-
-    Elevation, its sine and cosine, radius less the usual; the middle of the part and the logarithm of its size.
-    """
+def place_numbers(source: OrbitPose) -> Tensor:
+    """What the volume's network is told of a place: elevation, its sine and cosine, radius less the usual, (P, 4)."""
     high = source.elevation
-    camera = torch.stack((high, high.sin(), high.cos(), source.radius - RADIUS), dim=-1)
-    return torch.cat((camera, window[:, :2].to(camera), window[:, 2:].log().to(camera)), dim=-1)
+    return torch.stack((high, high.sin(), high.cos(), source.radius - RADIUS), dim=-1)

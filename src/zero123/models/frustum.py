@@ -15,13 +15,12 @@ HALF_DEPTH = 0.8
 
 
 def march(
-    values: Tensor, window: Tensor, source: OrbitPose, relative: RelativePose, side: int, samples: int, random: bool
+    values: Tensor, source: OrbitPose, relative: RelativePose, side: int, samples: int, random: bool
 ) -> tuple[Tensor, Tensor]:
     """Rays of target cameras through volumes, and what they gather on the way.
 
     Args:
         values: density per world unit, then anything, of cells, (P, D, S, S, C).
-        window: parts of the input pictures that the volumes lie behind, see `models.window`, (V, 3).
         source: poses of the input cameras, (V,), V / P in a row for each volume.
         relative: moves to the target cameras, (V,).
         side: of the targets' pictures, R.
@@ -30,10 +29,9 @@ def march(
 
     Returns:
         Pictures (V, C, R, R): the share of the light that is stopped, and what is seen of the rest; and where the
-        rays end, as the input camera sees it through its window, (V, 3, R, R), without gradient.
+        rays end, as the input camera sees it, (V, 3, R, R), without gradient.
     """
     points, length = target_samples(source, relative, side, samples, jitter=random)
-    points = in_window(points, window)
     found, inside = gathered(values, points, random)
     share = shares(found[..., 0] * length[..., None] * inside)
     opacity = share.sum(-1, keepdim=True)
@@ -61,7 +59,7 @@ def target_samples(
         jitter: each point is drawn within its own piece of the ray, else it is the piece's middle.
 
     Returns:
-        Points (V, R * R, K, 3): places in the input picture and depth, each in [-1, 1] where they can be; and the
+        Points (V, R * R, K, 3): places in the input picture and depth, each in [-1, 1] within the volume; and the
         length of a piece of each ray, world units, (V, R * R).
     """
     world_from_input = Camera.from_orbit(source, hw=(side, side)).world_from_camera
@@ -86,23 +84,11 @@ def _normalised(points: Tensor, radius: Tensor) -> Tensor:
     return torch.cat((across, depth), dim=-1)
 
 
-def in_window(points: Tensor, window: Tensor) -> Tensor:
-    """Points (V, ..., 3) in input pictures and depth as places in their windows (V, 3) and depth."""
-    window = window.reshape(-1, *[1] * (points.ndim - 2), 3)
-    return torch.cat(((points[..., :2] - window[..., :2]) / window[..., 2:], points[..., 2:]), dim=-1)
-
-
-def own_rays(window: Tensor, side: int) -> Tensor:
-    """Length of a cell along the input cameras' own rays, world units, for D = 1, (P, S, S); divide by D.
-
-    Args:
-        window: parts of the input pictures that the volumes lie behind, (P, 3).
-        side: cells across, S.
-    """
-    across = (torch.arange(side, device=window.device) + 0.5) / side * 2 - 1
-    x, y = (window[:, k, None] + window[:, 2:] * across for k in (0, 1))
-    away = x.square()[:, None, :] + y.square()[:, :, None]
-    return 2 * HALF_DEPTH * (away / Camera(torch.eye(4), hw=(2, 2)).focal ** 2 + 1).sqrt()
+def own_rays(side: int) -> Tensor:
+    """Length of a cell along the input camera's own rays, world units, for D = 1, (S, S); divide by D."""
+    camera = Camera(torch.eye(4), hw=(side, side))
+    into = camera.pixel_centres().sub(side / 2).div(camera.focal).square().sum(-1).add(1).sqrt()
+    return 2 * HALF_DEPTH * into
 
 
 def gathered(values: Tensor, points: Tensor, random: bool) -> tuple[Tensor, Tensor]:

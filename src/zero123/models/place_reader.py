@@ -18,9 +18,9 @@ _GROUPS = 8
 class PlaceReader(nn.Module):
     """Elevation and distance of the camera that took a picture, by a small convolutional network of its own.
 
-    It looks at the part of the picture that shows the object, and is told which part that was: an object's longest side
-    is 1, so that its size tells the distance, roughly. The azimuth is 0 by definition. It learns from inputs and targets
-    alike, many more pictures than the other networks can afford.
+    It looks at the part of the picture that shows the object, and is told which part that was: an object's longest
+    side is 1, so that its size tells the distance, roughly. The azimuth is 0 by definition. It learns from inputs and
+    targets alike, many more pictures than the other networks can afford.
 
     Args:
         size: side the picture is shrunk to, pixels; a multiple of 4.

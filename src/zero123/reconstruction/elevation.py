@@ -28,8 +28,8 @@ _FRAMINGS = (
 )
 """Scale and shift, shares of the picture's side, of the copies that a reader reads, each also mirrored."""
 
-_USUAL_ERROR = math.radians(14.0)
-_PER_SPREAD = 1.4
+_USUAL_ERROR = math.radians(11.4)
+_PER_SPREAD = 3.1
 """A reader's standard deviation as a function of its spread over copies, see `reader_deviation`."""
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zero123.data.pairs import PairBatch, Precomputed
+from zero123.data.pairs import PairBatch
 from zero123.diffusion.loss import Weighting, denoising_loss
 from zero123.geometry.orbit import OrbitPose
 from zero123.models.condition import Condition, Look
@@ -42,8 +42,7 @@ class ObjectiveSettings:
             radians, and radius, world units; 0 for none. Alone, it trains the reader of places, hundreds of pictures a
             second.
         reframed: share of those pictures that are first framed as a person's picture is, see `training.alterations`.
-        recoloured: share of pictures that are first given other colours, an input and its targets the same ones, so
-            that objects are not known by their colours; of pictures, not of what was precomputed of them.
+        recoloured: share of them that are first given other colours.
         elevation_jitter: standard deviation of the error put on the elevation it is told, radians, since in use that is
             mostly an estimate.
         diffusion_weight: of the denoising loss; 0 trains the encoder and the volume behind the picture alone, at a
@@ -140,7 +139,6 @@ class Objective(nn.Module):
 
     def _views(self, batch: PairBatch, draws: Draws) -> dict[str, tuple[float, Tensor]]:
         """Errors of the views: of the denoiser, and of what the volume shows."""
-        batch = self._recoloured(batch, draws.altered)
         every, settings = slice(None, None, batch.group), self.settings  # pairs in a row share their input
         source = batch.source[every]
         about = OrbitPose(source.azimuth, source.elevation + draws.elevation_error[every], source.radius)
@@ -152,22 +150,6 @@ class Objective(nn.Module):
         if settings.volume_weight and seen is not None:
             losses |= self._volume(batch, seen)
         return losses
-
-    def _recoloured(self, batch: PairBatch, chance: Tensor | None) -> PairBatch:
-        """Pairs of which some are in other colours, all that share an input in the same ones."""
-        share, every = self.settings.recoloured, slice(None, None, batch.group)
-        if chance is None or not share:
-            return batch
-        if batch.picture is None or batch.precomputed != Precomputed():
-            raise ValueError("recoloured needs the pictures of inputs and targets: train on cached pairs (--cache)")
-        chance = chance[: len(batch.picture)][every]
-        photo = altered(batch.photo[every], chance, 0, share, None)[0]
-        picture = altered(batch.picture, chance.repeat_interleave(batch.group, dim=0), 0, share, None)[0]
-        latent = batch.latent
-        if self.settings.diffusion_weight:
-            with torch.no_grad():
-                latent = self.model.autoencoder.encode(picture.to(self.model.dtype)).float()
-        return replace(batch, photo=photo.repeat_interleave(batch.group, dim=0), picture=picture, latent=latent)
 
     def _places(self, batch: PairBatch, reader: PlaceReader, chance: Tensor | None) -> dict[str, tuple[float, Tensor]]:
         """Errors of what is read of inputs and targets, absolute but for small ones: some pictures do not tell.
