@@ -144,16 +144,19 @@ def test_views_end_where_the_volume_does():
         ViewModelSettings(outline=0.5)
 
 
-def test_the_belief_in_views_is_the_opacity_of_the_volume_they_are_drawn_from():
-    drawer = NovelViews(tiny_view_model())
+@pytest.mark.parametrize("drafts", [True, False])
+def test_the_belief_in_views_is_the_drafts_outline_or_the_volumes_opacity(drafts):
+    model = tiny_view_model()
+    model.draft = model.draft if drafts else None
+    drawer = NovelViews(model)
     source = drawer.source(photo())
     believed = drawer.belief(photo(), MOVES, source).opacity
-    size = drawer.model.settings.image_size
+    size = model.settings.image_size
     assert believed.shape == (len(MOVES), size, size) and bool(((believed >= 0) & (believed <= 1)).all())
     with torch.no_grad():
-        _, seen = drawer.model.join_projected(drawer.model.look(photo().on_white[None], source), MOVES)
+        _, seen = model.join_projected(model.look(photo().on_white[None], source), MOVES)
     shown = torch.nn.functional.interpolate(seen.opacity, (size, size), mode="bicubic")[:, 0].clamp(0, 1)
-    torch.testing.assert_close(believed, shown, atol=1e-5, rtol=0)
+    torch.testing.assert_close(believed, seen.outline[:, 0] if drafts else shown, atol=1e-5, rtol=0)
     assert float(seen.opacity.std()) > 0.001
     assert NovelViews(tiny_view_model(volume=False)).belief(photo(), MOVES, source) is None
 

@@ -28,6 +28,24 @@ def test_pictures_of_any_size_are_read_alike():
         torch.testing.assert_close(reader(large).elevation, reader(shrunk).elevation)
 
 
+def test_how_large_and_where_the_object_is_changes_only_what_it_is_told_of_that():
+    """The same blob at other places and half the size, to a reader whose weights of the part are nothing."""
+    torch.manual_seed(0)
+    reader = PlaceReader(32, (8, 16))
+    whole, small = torch.ones(1, 3, 32, 32), torch.ones(1, 3, 32, 32)
+    whole[..., 2:30, 2:30] = blobs(1, 28) * 0.9
+    small[..., 10:24, 4:18] = torch.nn.functional.interpolate(whole[..., 2:30, 2:30], (14, 14), mode="area")
+    other = torch.ones_like(small)
+    other[..., 16:30, 17:31] = small[..., 10:24, 4:18]
+    with torch.no_grad():
+        told = [reader(picture).radius for picture in (small, other)]
+        reader.last[0].weight[:, -3:] = 0
+        read = [reader(picture) for picture in (whole, small, other)]
+    assert told[0] != told[1]
+    torch.testing.assert_close(read[1].elevation, read[2].elevation, atol=1e-5, rtol=0)
+    assert (read[0].elevation - read[1].elevation).abs() < 0.02
+
+
 def test_height_and_distance_are_learned_from_where_a_blob_is_and_how_large():
     torch.manual_seed(0)
     reader = PlaceReader(32, (8, 16))

@@ -59,7 +59,7 @@ class Belief:
 
     Attributes:
         opacity: how far they show the object, (V, S, S), in [0, 1], on the CPU; in between where the model is unsure,
-            which its pictures do not say.
+            which its pictures do not say. The drafts' own outlines, or what the volume stops of the light.
         doubt: how wrong it expects the pictures to be, standard deviation, (V, S, S), on the CPU; None of models that
             draw no drafts.
     """
@@ -143,8 +143,9 @@ def belief(model: ViewModel, look: Look, relative: RelativePose, batch: int) -> 
     opacity, doubt = [], []
     for moves in torch.arange(len(relative)).split(batch):
         seen = model.join_projected(look, relative[moves])[1]
-        opacity += [] if seen is None else [(seen.opacity if seen.outline is None else seen.outline).cpu()]
-        doubt += [] if seen is None or seen.doubt is None else [seen.doubt.cpu()]
+        if seen is not None:
+            opacity.append((seen.opacity if seen.outline is None else seen.outline).cpu())
+            doubt += [] if seen.doubt is None else [seen.doubt.cpu()]
     size = (model.settings.image_size,) * 2
     fine = F.interpolate(torch.cat(opacity), size, mode="bicubic")[:, 0].clamp(0, 1)
     return Belief(fine, torch.cat(doubt)[:, 0] if doubt else None)
