@@ -40,10 +40,11 @@ def test_how_large_and_where_the_object_is_changes_only_what_it_is_told_of_that(
     with torch.no_grad():
         told = [reader(picture).radius for picture in (small, other)]
         reader.last[0].weight[:, -3:] = 0
+        reader.last[2].weight.mul_(50)  # whole and small would then be read 0.066 apart, were all of the picture read
         read = [reader(picture) for picture in (whole, small, other)]
     assert told[0] != told[1]
     torch.testing.assert_close(read[1].elevation, read[2].elevation, atol=1e-5, rtol=0)
-    assert (read[0].elevation - read[1].elevation).abs() < 0.02
+    assert (read[0].elevation - read[1].elevation).abs() < 0.035
 
 
 def test_height_and_distance_are_learned_from_where_a_blob_is_and_how_large():

@@ -121,7 +121,7 @@ def pictures_of(model: ViewModel, latents: Tensor, projected: list[Projected], f
         held = model.autoencoder.encode(torch.cat(drafts).to(model.dtype))
         images = images + torch.cat(drafts).cpu() - _decoded(model, held, fitting)
     if model.settings.outline:
-        opacity = torch.cat([seen.opacity if seen.outline is None else seen.outline for seen in projected]).cpu()
+        opacity = torch.cat([seen.silhouette for seen in projected]).cpu()
         images = outlined(images, opacity, model.settings.outline)
     return images.clamp(0, 1)
 
@@ -144,7 +144,7 @@ def belief(model: ViewModel, look: Look, relative: RelativePose, batch: int) -> 
     for moves in torch.arange(len(relative)).split(batch):
         seen = model.join_projected(look, relative[moves])[1]
         if seen is not None:
-            opacity.append((seen.opacity if seen.outline is None else seen.outline).cpu())
+            opacity.append(seen.silhouette.cpu())
             doubt += [] if seen.doubt is None else [seen.doubt.cpu()]
     size = (model.settings.image_size,) * 2
     fine = F.interpolate(torch.cat(opacity), size, mode="bicubic")[:, 0].clamp(0, 1)

@@ -67,6 +67,11 @@ class Projected:
     outline: Tensor | None = None
     doubt: Tensor | None = None
 
+    @property
+    def silhouette(self) -> Tensor:
+        """How far the object is shown, as finely as is known: the draft's outline, else the opacity, (V, 1, R, R)."""
+        return self.opacity if self.outline is None else self.outline
+
     def channels(self) -> Tensor:
         """All of the volume's resolution, at half of it, (V, 4 * (5 + F), R / 2, R / 2); 0 where nothing is."""
         return F.pixel_unshuffle(torch.cat((self.opacity, self.colour - 1, self.features, self.seen), dim=1), 2)
