@@ -151,14 +151,21 @@ def x0_errors(model: ViewModel, pairs: PairSampler, batches: int = 16, size: int
     return found
 
 
-def judged(model: ViewModel, views: Path, targets: int) -> dict[str, dict[str, float]]:
+WAYS = ((1, 1.0), (4, 1.0), (4, 1.5))
+"""Steps and guidance that views are judged at."""
+
+
+def judged(
+    model: ViewModel, views: Path, targets: int, ways: Sequence[tuple[int, float]] = WAYS
+) -> dict[str, dict[str, float]]:
     """Means over objects, by steps and guidance; the input's place is told."""
     protocol = Protocol("validation", tuple(range(1, targets + 1)), known_source=True)
-    protocol = replace(protocol, size=128, objects=tuple(ListedObject(name) for name in names_in(views)))
+    size, objects = model.settings.image_size, tuple(ListedObject(name) for name in names_in(views))
+    protocol = replace(protocol, size=size, objects=objects)
     found: dict[str, dict[str, float]] = {}
-    for steps, scale in ((1, 1.0), (4, 1.0), (4, 1.5)):
+    for steps, scale in ways:
         method = OfModel(NovelViews(model), SamplingSettings(steps=steps, scale=scale), known_source=True)
-        scores = [score(case, method(case).views).model for case in Cases(views, protocol)]
+        scores = [score(case, method(case)).model for case in Cases(views, protocol)]
         names = ("psnr", "psnr_foreground", "ssim", "iou")
         found[f"{steps} steps, {scale:g}"] = {
             name: sum(float(one[name].mean()) for one in scores) / len(scores) for name in names

@@ -252,9 +252,10 @@ class NovelViews:
         """What is seen in the photos; the model says where those were taken from of which nobody else does."""
         pixels = torch.cat([self._pixels(one.photo) for one in wanted])
         if all(one.source is None for one in wanted):
-            return self.model.look(pixels)
+            return self.model.look(pixels, again=True)
         told = [one.source or self.model.place(pixels[k : k + 1]) for k, one in enumerate(wanted)]
-        return self.model.look(pixels, OrbitPose.cat([pose.to(self.device, torch.float32) for pose in told]))
+        places = OrbitPose.cat([pose.to(self.device, torch.float32) for pose in told])
+        return self.model.look(pixels, places, again=True)
 
     def _begun(self, begin: Begin | None, settings: SamplingSettings) -> Begun | None:
         """What the samples of all views begin from."""

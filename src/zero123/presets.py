@@ -202,6 +202,7 @@ def mini_model(codec: PatchCodec, edition: str = "mini") -> ViewModel:
         volume_depth=sizes.volume_depth,
         outline=0.4,
         draft_error=0.44,
+        second_looks=math.radians(10),
         null_projected=False,
         latent_scale=1.0,
         scale_condition=True,

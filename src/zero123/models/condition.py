@@ -58,6 +58,25 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class SecondLook:
+    """What a volume's network sees in P photos when it looks otherwise.
+
+    Attributes:
+        volume: see `FeatureVolume`; of the mirror images where `mirrored`.
+        source: poses that the photos' cameras are taken to have, (P,).
+        mirrored: it looked at their mirror images.
+    """
+
+    volume: Volume
+    source: OrbitPose
+    mirrored: bool = False
+
+    def __getitem__(self, index: Tensor) -> SecondLook:
+        """Of chosen photos, also several times, (P')."""
+        return SecondLook(self.volume[index], self.source[index], self.mirrored)
+
+
+@dataclass(frozen=True)
 class Look:
     """What the networks see in P photos, made once however many views are drawn.
 
@@ -66,12 +85,14 @@ class Look:
         latent: as the network is conditioned on it, (P, C, h, w).
         source: poses of the photos' cameras, (P,); azimuth 0 where estimated.
         volume: see `FeatureVolume`, or None.
+        again: further looks, of whose drafts the mean is taken.
     """
 
     tokens: Tensor
     latent: Tensor
     source: OrbitPose
     volume: Volume | None = None
+    again: tuple[SecondLook, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -79,7 +100,8 @@ class Look:
     def __getitem__(self, index: Tensor) -> Look:
         """Of chosen photos, also several times, (P')."""
         volume = None if self.volume is None else self.volume[index]
-        return Look(self.tokens[index], self.latent[index], self.source[index], volume)
+        again = tuple(second[index] for second in self.again)
+        return Look(self.tokens[index], self.latent[index], self.source[index], volume, again)
 
 
 def one_each(source: OrbitPose, tokens: Tensor) -> OrbitPose:

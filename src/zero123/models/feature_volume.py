@@ -192,11 +192,11 @@ def outlined(images: Tensor, opacity: Tensor, level: float) -> Tensor:
     Args:
         images: in [0, 1].
         opacity: `Projected.outline` or, where there is no draft, `Projected.opacity`, (V, 1, R, R).
-        level: opacity at which half of a picture's ink stays; all does at 0.1 above it, none at 0.1 below.
+        level: opacity at which half of a picture's ink stays; all does at 0.05 above it, none at 0.05 below.
     """
     size = images.shape[-2:]
     fine = (opacity if opacity.shape[-2:] == size else F.interpolate(opacity, size, mode="bicubic")).to(images)
-    return 1 - (1 - images) * ((fine - level) / 0.2 + 0.5).clamp(0, 1) / fine.clamp(_FAINT, 1).sqrt()
+    return 1 - (1 - images) * ((fine - level) / 0.1 + 0.5).clamp(0, 1) / fine.clamp(_FAINT, 1).sqrt()
 
 
 def place_numbers(source: OrbitPose) -> Tensor:

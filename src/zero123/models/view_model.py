@@ -19,6 +19,7 @@ from zero123.models.feature_volume import FeatureVolume, Projected
 from zero123.models.image_encoder import ImageEncoder
 from zero123.models.place_reader import PlaceReader
 from zero123.models.pose_conditioning import PoseConditioning, ray_map
+from zero123.models.second_looks import drafted, second_looks
 from zero123.models.single_token import SingleTokenAttention
 from zero123.models.view_settings import ViewModelSettings
 
@@ -149,12 +150,27 @@ class ViewModel(nn.Module):
         """
         return self.join(self.look(photo, source), relative)
 
-    def look(self, photo: Tensor, source: OrbitPose | None = None) -> Look:
-        """What is in photos (P, 3, H, W) in [0, 1]; `source` as for `condition`."""
+    def look(self, photo: Tensor, source: OrbitPose | None = None, again: bool = False) -> Look:
+        """What is in photos.
+
+        Args:
+            photo: (P, 3, H, W) in [0, 1].
+            source: as for `condition`.
+            again: the model takes the second looks that its settings name.
+        """
         size = self.settings.image_size
         if photo.ndim != 4 or photo.shape[1:] != (3, size, size):
             raise ValueError(f"photo must be (B, 3, {size}, {size}), got {tuple(photo.shape)}")
-        return self.looked(photo, self.image_encoder(photo), self.autoencoder.encode_condition(photo), source)
+        tokens = self.image_encoder(photo)
+        look = self.looked(photo, tokens, self.autoencoder.encode_condition(photo), source)
+        if not again or not self.settings.second_looks or self.feature_volume is None or self.draft is None:
+            return look
+        mirror = photo.flip(-1)
+        both = torch.cat((tokens, self.image_encoder(mirror)))
+        mirrored = one_each(self.place(mirror), tokens) if source is None else look.source
+        apart = self.settings.second_looks
+        seconds = second_looks(self.feature_volume, photo, both, look.source, mirrored, apart)
+        return replace(look, again=seconds)
 
     def looked(
         self, photo: Tensor, tokens: Tensor, latent: Tensor, source: OrbitPose | None, told: OrbitPose | None = None
@@ -208,10 +224,10 @@ class ViewModel(nn.Module):
         context = self.pose_conditioning(tokens, pose)
         seen = projected = mean = None
         if look.volume is not None and self.feature_volume is not None:
-            seen = self.feature_volume.look(look.volume, source, relative)
-            if self.draft is not None:
-                picture, outline, doubt = self.draft(seen)
-                seen = replace(seen, draft=picture, outline=outline, doubt=doubt)
+            if self.draft is None:
+                seen = self.feature_volume.look(look.volume, source, relative)
+            else:
+                seen = drafted(self.feature_volume, self.draft, look, relative, each)
             shown = seen.warped if seen.draft is None else seen.draft.detach()
             projected = torch.cat((seen.channels().to(self.dtype), self._latents(shown, condition=True)), dim=1)
             mean = None if seen.draft is None else self._latents(shown)

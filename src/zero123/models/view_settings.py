@@ -27,6 +27,8 @@ class ViewModelSettings:
             in (0, 1): views are faded to white outside; 0 leaves them as they were drawn.
         draft_error: standard deviation of latents about their draft. The draft's error is divided by it before it is
             noised and denoised, so that it has the unit variance that `prediction` and `schedule` count on.
+        second_looks: elevation, radians, 0 to 0.5: photos are also looked at as if taken from so much higher, from so
+            much lower, and in a mirror, and a draft is the mean of the four; 0 looks once.
         joint: it learned on sets of views of one object that look at each other, see `models.joint_attention`.
         pose_format: what the fourth pose number is, see `pose_vector`; "source_polar" for Stable-Zero123.
         null_projected: a token dropped in training still passes the pose conditioning, as in Zero-1-to-3; else it is
@@ -50,6 +52,7 @@ class ViewModelSettings:
     volume_depth: int = 0
     outline: float = 0.0
     draft_error: float = 1.0
+    second_looks: float = 0.0
     joint: bool = False
     pose_format: PoseFormat = "radius"
     null_projected: bool = True
@@ -86,6 +89,9 @@ class ViewModelSettings:
         within = isinstance(self.outline, int | float) and 0 <= self.outline < 1
         if not within or (self.outline and not self.volume_depth):
             raise ValueError(f"outline must be from 0 to 1, and 0 without a volume, got {self.outline!r}")
+        apart = self.second_looks
+        if not isinstance(apart, int | float) or not 0 <= apart <= 0.5 or (apart and not self.volume_depth):
+            raise ValueError(f"second_looks must be from 0 to 0.5, and 0 without a volume, got {apart!r}")
         for name, most in (
             ("latent_scale", math.inf),
             ("draft_error", math.inf),
