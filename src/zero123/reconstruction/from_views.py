@@ -6,21 +6,19 @@ import math
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from zero123.fields.hashgrid import HashField
-from zero123.fields.voxels import VoxelField
+from zero123.fields.surface_colours import field_colours
+from zero123.fields.voxels import VoxelField, cell_centres
 from zero123.geometry.camera import Camera
 from zero123.meshes.bake import Photo, bake
 from zero123.meshes.finishing import clean
 from zero123.meshes.mesh import Mesh
 from zero123.meshes.surface import extract_surface
 from zero123.reconstruction.fit import FitSettings, Progress, Show, Told, fit, gather_rays
-from zero123.reconstruction.hull import Hull, HullSettings, beside_outlines, silhouettes, voted_hull
+from zero123.reconstruction.hull import Hull, HullSettings, beside_outlines, silhouettes, voted_hull, within
 from zero123.reconstruction.outlines import hardened
 
 _SOMETHING = 0.2
@@ -47,6 +45,7 @@ class ReconstructionSettings:
         faces: triangles of the mesh, at most about this many.
         smallest_part: parts below this share of the largest part's volume are dropped.
         smoothing: rounds of smoothing of the surface, which keeps edges.
+        input_outline: the surface keeps within the input picture's own outline from front to back, its holes too.
         input_colours: weight of the input picture's own colours where it saw the surface squarely, in [0, 1].
         even_light: share of the light in the colours that is taken out of them, in [0, 1]; see `meshes.light`.
         texture: side of the texture, texels; None for one in which the input picture keeps its sharpness, 0 for
@@ -62,6 +61,7 @@ class ReconstructionSettings:
     faces: int = 30000
     smallest_part: float = 0.02
     smoothing: int = 20
+    input_outline: bool = False
     input_colours: float = 1.0
     even_light: float = 0.0
     texture: int | None = None
@@ -156,17 +156,21 @@ def mesh_of(found: VoxelField, hull: Hull, photo: Tensor, views: Camera, setting
         ValueError: there is nothing.
     """
     occupied = _widened(hull.votes > settings.hull.doubt)
-    return painted(surface_of(found, occupied, settings), found, photo, views, settings)
+    outline = (photo[3], views[0]) if settings.input_outline else None
+    return painted(surface_of(found, occupied, settings, outline), found, photo, views, settings)
 
 
 @torch.no_grad()
-def surface_of(found: VoxelField, occupied: Tensor, settings: ReconstructionSettings) -> Mesh:
+def surface_of(
+    found: VoxelField, occupied: Tensor, settings: ReconstructionSettings, outline: tuple[Tensor, Camera] | None = None
+) -> Mesh:
     """The clean surface of a field, without colours.
 
     Args:
         found: the field.
         occupied: cells where the object may be, bool (Z, Y, X) over the field's box; elsewhere is outside.
         settings: level, faces, smoothing; where nothing is as dense as the level, the densest there is is taken.
+        outline: silhouette, (H, W), and the camera that saw it: outside of it nothing is, however many views think so.
 
     Raises:
         ValueError: there is nothing.
@@ -177,6 +181,8 @@ def surface_of(found: VoxelField, occupied: Tensor, settings: ReconstructionSett
     density = found.density[0].clamp(-1, 1)
     allowed = functional.interpolate(occupied[None, None].float(), density.shape[1:], mode="nearest")[0]
     density = torch.where(allowed > 0.5, density, -1.0)[0]
+    if outline is not None:
+        density = torch.minimum(density, _allowed(*outline, found, settings.picture_size))
     smooth = gaussian_filter(density.cpu().numpy(), settings.blur, mode="nearest")
     low, high = found.low.cpu().numpy(), found.high.cpu().numpy()
     most, least = float(smooth.max()), float(smooth.min())
@@ -184,6 +190,16 @@ def surface_of(found: VoxelField, occupied: Tensor, settings: ReconstructionSett
         raise ValueError("the views agree on no solid object: try another --seed, or the picture's true elevation")
     mesh = extract_surface(smooth, min(settings.level, most - (most - least) / 4), low, high)
     return clean(mesh, settings.faces, settings.smallest_part, settings.smoothing)
+
+
+def _allowed(alpha: Tensor, camera: Camera, found: VoxelField, side: int) -> Tensor:
+    """What a silhouette (H, W) allows at a field's voxels, raw density, (Z, Y, X): 1 inside, 0 on its edge, else -1."""
+    height, width = alpha.shape
+    if height > side:  # an edge of about a voxel, or the surface shows the voxels' corners
+        alpha = functional.interpolate(alpha[None, None], (side, round(side * width / height)), mode="area")[0, 0]
+    depth, rows, columns = found.density.shape[-3:]
+    points = cell_centres((depth, rows, columns), found.low, found.high)
+    return 2 * within(alpha.to(points), camera, points.reshape(-1, 3)).view(points.shape[:-1]) - 1
 
 
 def painted(mesh: Mesh, found: VoxelField, photo: Tensor, views: Camera, settings: ReconstructionSettings) -> Mesh:
@@ -203,38 +219,6 @@ def painted(mesh: Mesh, found: VoxelField, photo: Tensor, views: Camera, setting
     over = Photo(photo, cameras[0], settings.input_colours)
     paint = partial(field_colours, found)
     return bake(mesh, size, paint, over, cameras, settings.even_light)
-
-
-@torch.no_grad()
-def field_colours(
-    found: VoxelField | HashField,
-    points: NDArray[np.float32],
-    normals: NDArray[np.float32],
-    samples: int = 7,
-    chunk: int = 65536,
-) -> NDArray[np.float32]:
-    """What one sees of the field when one looks straight down at each point of its surface, (K, 3), in [0, 1].
-
-    Light is gathered from 1.5 voxels above the surface to 1.5 below, as the renders of the fit did; reading the
-    colour at the point alone would mix in voxels that no ray ever saw.
-
-    Args:
-        found: the field.
-        points: (K, 3), world units.
-        normals: unit normals there, (K, 3).
-        samples: along each line of sight.
-        chunk: points at a time.
-    """
-    heights = torch.linspace(1.5, -1.5, samples).to(found.low) * found.voxel
-    colours = []
-    for start in range(0, len(points), chunk):
-        place, out = (torch.from_numpy(v[start : start + chunk]).to(found.low) for v in (points, normals))
-        along = (place[:, None] + out[:, None] * heights[:, None]).reshape(-1, 3)
-        optical = found.sigma(along).reshape(-1, samples) * float(heights[0] - heights[1])
-        weights = 1e-4 - torch.expm1(-optical) * torch.exp(optical - optical.cumsum(dim=-1))
-        colour = (weights[..., None] * found.features(along).reshape(-1, samples, 3)).sum(dim=1)
-        colours.append((colour / weights.sum(dim=-1, keepdim=True)).clamp(0, 1).cpu())
-    return torch.cat(colours).numpy().astype(np.float32)
 
 
 def _check(images: Tensor, camera: Camera) -> None:

@@ -128,6 +128,13 @@ def count_votes(alpha: Tensor, camera: Camera, points: Tensor, shifts: Tensor, w
     return votes / torch.maximum(total, weights.sum() / 2).clamp(min=1e-6)
 
 
+def within(alpha: Tensor, camera: Camera, points: Tensor) -> Tensor:
+    """How far a silhouette (H, W) shows points (P, 3), (P,); fully beyond the frame, where it says nothing."""
+    pixels, _ = camera.project(points)
+    unit = pixels / pixels.new_tensor((camera.hw[1], camera.hw[0])) * 2 - 1
+    return 1 - functional.grid_sample(1 - alpha[None, None], unit[None, None], align_corners=False)[0, 0, 0]
+
+
 def outline_of(occupied: Tensor, camera: Camera, low: Tensor, high: Tensor, hw: tuple[int, int]) -> Tensor:
     """Silhouettes of marked cells, bool (Z, Y, X), seen by V cameras: (V, h, w), 0 or 1."""
     small = Camera(camera.world_from_camera, camera.field_of_view, camera.hw).resized(hw)

@@ -12,6 +12,7 @@ from zero123.fields.hashgrid import HashEncoding, HashField
 from zero123.fields.occupancy import OccupancyGrid
 from zero123.fields.regularizers import opacity_entropy, orientation, sparsity
 from zero123.fields.rendering import March, Rendered, render, render_picture
+from zero123.fields.surface_colours import field_colours
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import OrbitPose
 from zero123.geometry.paths import evenly_spread, random_views
@@ -19,7 +20,6 @@ from zero123.images.alpha import composite
 from zero123.meshes.mesh import Mesh
 from zero123.meshes.texture import project_colours
 from zero123.models.view_model import ViewModel
-from zero123.reconstruction.from_views import field_colours
 from zero123.reconstruction.score_gradient import WEIGHTS
 from zero123.reconstruction.score_mesh import solid_surface
 from zero123.reconstruction.score_state import packed, restored
