@@ -15,7 +15,7 @@ from zero123.meshes.raster import draw_picture
 from zero123.meshes.surface import is_watertight, volume
 from zero123.reconstruction.fit import FitSettings
 from zero123.reconstruction.from_views import ReconstructionSettings, from_views, surface_of
-from zero123.reconstruction.hull import HullSettings, beside_outlines, within
+from zero123.reconstruction.hull import HullSettings, beside_outlines
 
 QUICK = ReconstructionSettings(
     hull=HullSettings(cells=40), fit=FitSettings(grids=(24, 40), steps=(40, 40), rays=1536), faces=4000
@@ -88,40 +88,6 @@ def test_a_field_that_is_nowhere_dense_enough_gives_its_densest_part_and_an_empt
         field.density.fill_(-1.0)
         with pytest.raises(ValueError, match="the views agree on no solid object: try another --seed"):
             surface_of(field, everywhere, QUICK)
-
-
-def _seen_within(mask):
-    """The surface of a field that is dense in a cube of .8, kept within a silhouette, and its vertices' pixels."""
-    camera = Camera.from_orbit(OrbitPose.from_degrees(torch.tensor([30.0]), torch.tensor([20.0]), 1.85), hw=(96, 96))
-    field = VoxelField((64,) * 3, 3, ((-0.5,) * 3, (0.5,) * 3))
-    with torch.no_grad():
-        field.density.fill_(-1.0)
-        field.density[0, 0, 6:58, 6:58, 6:58] = 1.0
-    everywhere = torch.ones(64, 64, 64, dtype=torch.bool)
-    mesh = surface_of(field, everywhere, replace(QUICK, faces=40000), (mask, camera[0]))
-    return mesh, camera[0].project(torch.from_numpy(mesh.vertices))[0]
-
-
-def test_a_surface_keeps_within_the_inputs_outline_from_front_to_back_and_its_holes_are_open():
-    x, y = torch.meshgrid(torch.arange(96) + 0.5, torch.arange(96) + 0.5, indexing="xy")
-    away = torch.hypot(x - 48, y - 48)
-    mesh, pixels = _seen_within(((away < 20) & (away > 7)).float())
-    far = (pixels - 48).norm(dim=-1)
-    assert far.max() < 21 and far.min() > 6
-    assert (far > 19).sum() > 500 and (far < 8).sum() > 100  # the outline itself is the surface's
-    depth = mesh.vertices @ np.array([np.cos(0.52), np.sin(0.52), 0.36])  # towards the camera
-    assert depth.max() > 0.35 and depth.min() < -0.35  # both sides of the cube are still there
-    assert is_watertight(mesh) and trimesh.Trimesh(mesh.vertices, mesh.faces).euler_number == 0  # a ring
-
-
-def test_an_outline_that_leaves_the_frame_cuts_nothing_beyond_it():
-    mask = torch.zeros(96, 96)
-    mask[:, :48] = 1
-    camera = Camera.from_orbit(OrbitPose.from_degrees(torch.tensor([30.0]), torch.tensor([20.0]), 1.85), hw=(96, 96))
-    assert (within(mask, camera[0], torch.tensor([[0.0, 0.0, 1.2], [0.0, 0.0, -1.2]])) == 1).all()  # above and below
-    left, right = torch.tensor([[-0.2, 0.3, 0.0], [0.2, -0.3, 0.0]])
-    one, other = within(mask, camera[0], torch.stack((left, right))).tolist()
-    assert {one, other} == {0.0, 1.0}  # within the frame half is cut
 
 
 def test_the_same_seed_gives_the_same_mesh_and_alpha_is_used():

@@ -11,15 +11,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from zero123.fields.surface_colours import field_colours
-from zero123.fields.voxels import VoxelField, cell_centres
+from zero123.fields.voxels import VoxelField
 from zero123.geometry.camera import Camera
 from zero123.meshes.bake import Photo, bake
 from zero123.meshes.finishing import clean
 from zero123.meshes.mesh import Mesh
 from zero123.meshes.surface import extract_surface
 from zero123.reconstruction.fit import FitSettings, Progress, Show, Told, fit, gather_rays
-from zero123.reconstruction.hull import Hull, HullSettings, beside_outlines, silhouettes, voted_hull, within
+from zero123.reconstruction.hull import Hull, HullSettings, beside_outlines, silhouettes, voted_hull
 from zero123.reconstruction.outlines import hardened
+from zero123.reconstruction.photo_outline import kept_to
 
 _SOMETHING = 0.2
 """Raw density by which the densest place must differ from the emptiest for there to be an object."""
@@ -45,7 +46,7 @@ class ReconstructionSettings:
         faces: triangles of the mesh, at most about this many.
         smallest_part: parts below this share of the largest part's volume are dropped.
         smoothing: rounds of smoothing of the surface, which keeps edges.
-        input_outline: the surface keeps within the input picture's own outline from front to back, its holes too.
+        input_outline: the mesh has the input picture's own outline, see `photo_outline.kept_to`.
         input_colours: weight of the input picture's own colours where it saw the surface squarely, in [0, 1].
         even_light: share of the light in the colours that is taken out of them, in [0, 1]; see `meshes.light`.
         texture: side of the texture, texels; None for one in which the input picture keeps its sharpness, 0 for
@@ -156,21 +157,20 @@ def mesh_of(found: VoxelField, hull: Hull, photo: Tensor, views: Camera, setting
         ValueError: there is nothing.
     """
     occupied = _widened(hull.votes > settings.hull.doubt)
-    outline = (photo[3], views[0]) if settings.input_outline else None
-    return painted(surface_of(found, occupied, settings, outline), found, photo, views, settings)
+    if settings.input_outline:
+        within = (photo, views[0], settings.level, settings.blur, settings.picture_size)
+        found, occupied = kept_to(found, occupied, *within)
+    return painted(surface_of(found, occupied, settings), found, photo, views, settings)
 
 
 @torch.no_grad()
-def surface_of(
-    found: VoxelField, occupied: Tensor, settings: ReconstructionSettings, outline: tuple[Tensor, Camera] | None = None
-) -> Mesh:
+def surface_of(found: VoxelField, occupied: Tensor, settings: ReconstructionSettings) -> Mesh:
     """The clean surface of a field, without colours.
 
     Args:
         found: the field.
         occupied: cells where the object may be, bool (Z, Y, X) over the field's box; elsewhere is outside.
         settings: level, faces, smoothing; where nothing is as dense as the level, the densest there is is taken.
-        outline: silhouette, (H, W), and the camera that saw it: outside of it nothing is, however many views think so.
 
     Raises:
         ValueError: there is nothing.
@@ -181,8 +181,6 @@ def surface_of(
     density = found.density[0].clamp(-1, 1)
     allowed = functional.interpolate(occupied[None, None].float(), density.shape[1:], mode="nearest")[0]
     density = torch.where(allowed > 0.5, density, -1.0)[0]
-    if outline is not None:
-        density = torch.minimum(density, _allowed(*outline, found, settings.picture_size))
     smooth = gaussian_filter(density.cpu().numpy(), settings.blur, mode="nearest")
     low, high = found.low.cpu().numpy(), found.high.cpu().numpy()
     most, least = float(smooth.max()), float(smooth.min())
@@ -190,16 +188,6 @@ def surface_of(
         raise ValueError("the views agree on no solid object: try another --seed, or the picture's true elevation")
     mesh = extract_surface(smooth, min(settings.level, most - (most - least) / 4), low, high)
     return clean(mesh, settings.faces, settings.smallest_part, settings.smoothing)
-
-
-def _allowed(alpha: Tensor, camera: Camera, found: VoxelField, side: int) -> Tensor:
-    """What a silhouette (H, W) allows at a field's voxels, raw density, (Z, Y, X): 1 inside, 0 on its edge, else -1."""
-    height, width = alpha.shape
-    if height > side:  # an edge of about a voxel, or the surface shows the voxels' corners
-        alpha = functional.interpolate(alpha[None, None], (side, round(side * width / height)), mode="area")[0, 0]
-    depth, rows, columns = found.density.shape[-3:]
-    points = cell_centres((depth, rows, columns), found.low, found.high)
-    return 2 * within(alpha.to(points), camera, points.reshape(-1, 3)).view(points.shape[:-1]) - 1
 
 
 def painted(mesh: Mesh, found: VoxelField, photo: Tensor, views: Camera, settings: ReconstructionSettings) -> Mesh:

@@ -241,8 +241,21 @@ def _tight(
     cell = (high - low) / votes.shape[0]
     first = low + inside.amin(dim=0).flip(0) * cell
     last = low + (inside.amax(dim=0).flip(0) + 1) * cell
+    corners = _corners(alpha[0], camera[0], (first + last) / 2)
+    first, last = torch.minimum(first, corners.amin(0)), torch.maximum(last, corners.amax(0))
     middle, half = (first + last) / 2, float((last - first).max()) / 2 + 2 * float(cell[0])
     low, high = middle - half, middle + half
     points = cell_centres(tuple(votes.shape), low, high).reshape(-1, 3)  # type: ignore[arg-type]
     tight = count_votes(alpha, camera, points, shifts, weights).reshape(votes.shape)
     return Hull(tight, low, high, shifts, weights)
+
+
+def _corners(alpha: Tensor, camera: Camera, middle: Tensor) -> Tensor:
+    """Corners of a silhouette's box, as far from its camera as a point (3,), (4, 3): room for what others miss."""
+    rows, columns = (alpha > 0.5).nonzero(as_tuple=True)
+    if not len(rows):
+        return middle[None]
+    left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
+    pixels = torch.stack([torch.stack((x, y)) for x in (left, right) for y in (top, bottom)])
+    origins, directions = camera.rays(pixels.to(middle))
+    return origins + directions * (middle - origins).norm(dim=-1, keepdim=True)

@@ -1,0 +1,133 @@
+"""A field brought to the outline that the photo itself shows: nothing beyond it, something along every ray within."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from zero123.fields.rendering import ray_box
+from zero123.fields.voxels import VoxelField, read_grid
+from zero123.geometry.camera import Camera
+from zero123.reconstruction.hull import within
+
+_THICK, _THIN = 0.08, 2.0
+"""Half of the depth that parts are given which only the photo shows: at most, world units, and at least, voxels."""
+
+_OVERLAP = 2
+"""Pixels by which such parts reach into what is there."""
+
+_SMOOTH = 2.0
+"""Pixels over which their depth is smoothed."""
+
+
+@dataclass(frozen=True)
+class Relief:
+    """What is missing along the rays of a photo, all (H, W).
+
+    Attributes:
+        missing: rays within the outline that meet nothing, and a few that lie beside them.
+        distance: from the camera, where the object's middle would be, world units.
+        half: half of the depth it would have, world units.
+    """
+
+    missing: Tensor
+    distance: Tensor
+    half: Tensor
+
+
+@torch.no_grad()
+def kept_to(
+    found: VoxelField, occupied: Tensor, photo: Tensor, camera: Camera, level: float, blur: float, side: int
+) -> tuple[VoxelField, Tensor]:
+    """A field that shows the photo's own outline to the photo's camera, as exactly as its voxels can.
+
+    Views that a model draws may not believe in an ear, a wing or a handle that the photo shows, and be swollen around
+    what they do believe in. What the photo does not show is cut off from front to back. Where it shows something along
+    a ray that meets nothing, a part as deep as it is wide is put as far away as what is nearest to it in the picture.
+
+    Args:
+        found: the field.
+        occupied: cells where the object may be, bool (Z, Y, X) over the field's box.
+        photo: straight alpha, (4, H, W).
+        camera: that took it.
+        level: raw density of the surface.
+        blur: of the density before the surface is taken, voxels.
+        side: pixels at which the outline is looked at: an edge much finer than a voxel would show the voxels' corners.
+
+    Returns:
+        The field and where the object may now be, bool, of the field's own grid.
+    """
+    layers = torch.cat((photo[:3] * photo[3:], photo[3:]))[None].to(found.low)
+    if photo.shape[-1] > side:
+        layers = functional.interpolate(layers, (round(side * photo.shape[1] / photo.shape[2]), side), mode="area")
+    alpha, camera = layers[0, 3], camera.resized((layers.shape[2], layers.shape[3]))
+    points = found.centres().reshape(-1, 3)
+    cone = (2 * within(alpha, camera, points) - 1 + level).clamp(max=1).reshape(found.grid)
+    allowed = functional.interpolate(occupied[None, None].float(), found.grid, mode="nearest")[0, 0] > 0.5
+    raw = torch.where(allowed, found.density[0, 0].clamp(-1, 1), -1.0)
+    raw = torch.minimum(raw, cone)
+    new = found.resized(found.grid)
+    new.density[0, 0] = torch.where(cone < 1, torch.minimum(found.density[0, 0], cone), found.density[0, 0])
+    relief = missing_of(raw, found, alpha, camera, level, blur)
+    if relief is not None:
+        put, colour = _put_back(relief, layers[0], camera, points, found.voxel)
+        put = torch.minimum(put.reshape(found.grid), cone)
+        changed = put > raw
+        new.density[0, 0] = torch.where(changed, put, new.density[0, 0])
+        new.colour[0] = torch.where(
+            changed, torch.logit(colour.clamp(0.02, 0.98)).reshape(3, *found.grid), new.colour[0]
+        )
+        allowed = allowed | (changed & (put > -1))
+    return new, allowed
+
+
+def missing_of(
+    raw: Tensor, found: VoxelField, alpha: Tensor, camera: Camera, level: float, blur: float
+) -> Relief | None:
+    """What the photo shows and a density (Z, Y, X) over a field's box does not; None where it shows all or nothing."""
+    from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
+
+    smooth = torch.from_numpy(gaussian_filter(raw.cpu().numpy(), blur, mode="nearest")).to(raw)
+    first, last = _met(smooth >= level, found, camera)
+    met, shown = torch.isfinite(first).cpu().numpy(), (alpha > 0.5).cpu().numpy()
+    missing = shown & ~met
+    if not missing.any() or not met.any():
+        return None
+    middle = ((first + last) / 2).cpu().numpy()
+    nearest = distance_transform_edt(~met, return_distances=False, return_indices=True)
+    distance = gaussian_filter(middle[tuple(nearest)], _SMOOTH)
+    pixel = distance * 2 * math.tan(camera.field_of_view / 2) / alpha.shape[0]
+    half = np.clip(distance_transform_edt(shown) * pixel, _THIN * found.voxel, _THICK)
+    around = binary_dilation(missing, iterations=_OVERLAP) & shown
+    return Relief(*(torch.from_numpy(v).to(raw) for v in (around, distance, half)))
+
+
+def _met(solid: Tensor, found: VoxelField, camera: Camera) -> tuple[Tensor, Tensor]:
+    """Where each pixel's ray first and last meets solid voxels, (H, W), world units from the camera; else infinite."""
+    origins, directions = camera.rays()
+    near, far = ray_box(origins, directions, found.low, found.high)
+    count = 2 * max(found.grid)
+    steps = near[:, None] + (far - near).clamp(min=0)[:, None] * (torch.arange(count).to(near) + 0.5) / count
+    points = origins[:, None] + directions[:, None] * steps[..., None]
+    here = (
+        read_grid(solid.to(near)[None, None], points.reshape(-1, 3), found.low, found.high)[:, 0].view_as(steps) > 0.5
+    )
+    first = torch.where(here, steps, math.inf).amin(1)
+    last = torch.where(here, steps, -math.inf).amax(1)
+    return first.reshape(camera.hw), last.reshape(camera.hw)
+
+
+def _put_back(relief: Relief, layers: Tensor, camera: Camera, points: Tensor, voxel: float) -> tuple[Tensor, Tensor]:
+    """Raw density of the missing parts at points (P, 3), (P,), -1 elsewhere, and the photo's colours there, (3, P)."""
+    pixels, _ = camera.project(points)
+    unit = (pixels / pixels.new_tensor((camera.hw[1], camera.hw[0])) * 2 - 1)[None, None]
+    maps = torch.cat((torch.stack((relief.missing, relief.distance, relief.half)), layers))[None]
+    missing, distance, half, *ink, alpha = functional.grid_sample(maps, unit, align_corners=False)[0, :, 0]
+    away = (points - camera.world_from_camera[:3, 3].to(points)).norm(dim=-1)
+    density = ((half - (away - distance).abs()) / voxel).clamp(-1, 1)
+    return torch.where(missing > 0.5, density, -1.0), torch.stack(ink) / alpha.clamp(min=1e-3)

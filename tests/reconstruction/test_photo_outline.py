@@ -1,0 +1,93 @@
+"""A mesh has the outline that its photo shows: nothing beyond it, open holes, and what no view believes in put back."""
+
+import numpy as np
+import torch
+import trimesh
+
+from zero123.fields.voxels import VoxelField
+from zero123.geometry.camera import Camera
+from zero123.geometry.orbit import OrbitPose
+from zero123.meshes.raster import draw_picture
+from zero123.meshes.surface import is_watertight, volume
+from zero123.reconstruction.from_views import ReconstructionSettings, surface_of
+from zero123.reconstruction.hull import within
+from zero123.reconstruction.photo_outline import kept_to
+
+SETTINGS = ReconstructionSettings(faces=40000)
+CAMERA = Camera.from_orbit(OrbitPose.from_degrees(torch.tensor([30.0]), torch.tensor([20.0]), 1.85), hw=(96, 96))[0]
+TOWARDS = np.array([np.cos(0.349) * np.cos(0.524), np.cos(0.349) * np.sin(0.524), np.sin(0.349)])
+X, Y = torch.meshgrid(torch.arange(96) + 0.5, torch.arange(96) + 0.5, indexing="xy")
+BLUE = torch.tensor([0.1, 0.2, 0.9])[:, None, None].expand(3, 96, 96)
+
+
+def _cube(half):
+    """A grey field that is dense in the middle."""
+    field = VoxelField((64,) * 3, 3, ((-0.5,) * 3, (0.5,) * 3))
+    with torch.no_grad():
+        field.density.fill_(-1.0)
+        edge = slice(32 - half, 32 + half)
+        field.density[0, 0, edge, edge, edge] = 1.0
+    return field
+
+
+def _kept(field, mask):
+    photo = torch.cat((BLUE, mask.float()[None]))
+    everywhere = torch.ones(64, 64, 64, dtype=torch.bool)
+    return kept_to(field, everywhere, photo, CAMERA, SETTINGS.level, SETTINGS.blur, 96)
+
+
+def _mesh(field, mask):
+    kept, allowed = _kept(field, mask)
+    return surface_of(kept, allowed, SETTINGS)
+
+
+def _overlap(mesh, mask):
+    drawn = torch.from_numpy(np.asarray(draw_picture(mesh, CAMERA)))[3] > 0.5
+    return float((drawn & mask).sum() / (drawn | mask).sum())
+
+
+def test_a_mesh_keeps_within_the_outline_from_front_to_back_and_its_holes_are_open():
+    away = torch.hypot(X - 48, Y - 48)
+    ring = (away < 20) & (away > 7)
+    mesh = _mesh(_cube(26), ring)
+    assert _overlap(mesh, ring) > 0.93
+    depth = mesh.vertices @ TOWARDS
+    assert depth.max() > 0.35 and depth.min() < -0.35  # both sides of the cube are still there
+    assert is_watertight(mesh) and trimesh.Trimesh(mesh.vertices, mesh.faces).euler_number == 0
+
+
+def test_what_the_photo_shows_and_no_view_believes_in_is_put_back_in_its_colour():
+    bar = ((X - 48).abs() < 4) & (Y > 24) & (Y < 48)  # sticks out above a small cube
+    mask = bar | (torch.hypot(X - 48, Y - 48) < 14)
+    before = surface_of(_cube(14), torch.ones(64, 64, 64, dtype=torch.bool), SETTINGS)
+    mesh = _mesh(_cube(14), mask)
+    assert _overlap(before, mask) < 0.8 < 0.93 < _overlap(mesh, mask)
+    assert is_watertight(mesh) and len(trimesh.Trimesh(mesh.vertices, mesh.faces).split()) == 1
+    pixels = CAMERA.project(torch.from_numpy(mesh.vertices))[0].numpy()
+    depth = (mesh.vertices @ TOWARDS)[pixels[:, 1] < 32]
+    assert len(depth) > 100 and abs(depth.mean()) < 0.15 and np.ptp(depth) < 0.2  # about as deep as wide, at the cube's
+    kept, _ = _kept(_cube(14), mask)
+    tip = torch.from_numpy(mesh.vertices[pixels[:, 1] < 32]).float()
+    torch.testing.assert_close(kept.features(tip).mean(0), BLUE[:, 0, 0], atol=0.15, rtol=0)
+
+
+def test_a_field_that_fills_its_outline_hardly_changes():
+    field = _cube(14)
+    before = surface_of(field, torch.ones(64, 64, 64, dtype=torch.bool), SETTINGS)
+    own = torch.from_numpy(np.asarray(draw_picture(before, CAMERA)))[3] > 0.5
+    after = _mesh(field, own)
+    assert _overlap(after, own) > 0.9
+    assert volume(after) / volume(before) > 0.85
+
+
+def test_an_outline_that_leaves_the_frame_cuts_nothing_beyond_it():
+    mask = (X < 48).float()
+    assert (within(mask, CAMERA, torch.tensor([[0.0, 0.0, 1.2], [0.0, 0.0, -1.2]])) == 1).all()  # above and below
+    left, right = torch.tensor([[-0.2, 0.3, 0.0], [0.2, -0.3, 0.0]])
+    assert set(within(mask, CAMERA, torch.stack((left, right))).tolist()) == {0.0, 1.0}  # half is cut within it
+
+
+def test_an_empty_field_stays_empty():
+    field = _cube(0)
+    kept, _ = _kept(field, torch.hypot(X - 48, Y - 48) < 20)
+    assert float(kept.density.detach().max()) <= -1 + 1e-6
