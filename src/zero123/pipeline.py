@@ -157,8 +157,7 @@ class NovelViews:
 
     def source(self, photo: Photo) -> OrbitPose:
         """Where the model believes the photo was taken from, (1,)."""
-        with torch.no_grad(), self._at_work(self.model.image_encoder, self.model.autoencoder):
-            return self.model.look(self._pixels(photo)).source
+        return self.places(photo.on_white[None]).to(torch.float32)
 
     @torch.no_grad()
     def places(self, pictures: Tensor) -> OrbitPose:
@@ -166,12 +165,14 @@ class NovelViews:
         return self.model.place(pictures.to(self.device, self.model.dtype))
 
     @torch.no_grad()
-    def belief(self, photo: Photo, relative: RelativePose, source: OrbitPose | None = None) -> Belief | None:
+    def belief(
+        self, photo: Photo, relative: RelativePose, source: OrbitPose | None = None, tilted_looks: bool = True
+    ) -> Belief | None:
         """See `drawing.belief`, with the arguments of a call; None of models without a volume."""
         if self.model.feature_volume is None:
             return None
         with self._at_work(self.model.image_encoder, self.model.autoencoder):
-            look = self._look([Wanted(photo, relative, source)])
+            look = self._look([Wanted(photo, relative, source)], tilted_looks)
             return belief(self.model, look, relative, self._batches(guided=True).views)
 
     @torch.no_grad()
@@ -227,7 +228,7 @@ class NovelViews:
             return [self.together([one], settings, progress)[0] for one in wanted]
         counts = [len(one.relative) * settings.samples for one in wanted]
         with self._at_work(model.image_encoder, model.autoencoder):
-            look, begin = self._look(wanted), self._begun(wanted[0].begin, settings)
+            look, begin = self._look(wanted, settings.tilted_looks), self._begun(wanted[0].begin, settings)
         moves = [one.relative[torch.arange(len(one.relative)).repeat_interleave(settings.samples)] for one in wanted]
         seeds = [seed for one in wanted for seed in one.sampling(settings).seeds(len(one.relative))]
         owners = torch.arange(len(wanted)).repeat_interleave(torch.tensor(counts))
@@ -245,17 +246,16 @@ class NovelViews:
     ) -> Samples:  # fmt: skip
         """Samples of each view, as a call draws them; of several also what the model doubts."""
         pictures = self(photo, relative, settings, source, progress)
-        believed = self.belief(photo, relative, source) if settings.samples > 1 else None
-        return Samples.of(pictures, settings.samples, None if believed is None else believed.doubt)
+        seen = self.belief(photo, relative, source, settings.tilted_looks) if settings.samples > 1 else None
+        return Samples.of(pictures, settings.samples, None if seen is None else seen.doubt)
 
-    def _look(self, wanted: Sequence[Wanted]) -> Look:
+    def _look(self, wanted: Sequence[Wanted], tilted: bool) -> Look:
         """What is seen in the photos; the model says where those were taken from of which nobody else does."""
-        pixels = torch.cat([self._pixels(one.photo) for one in wanted])
-        if all(one.source is None for one in wanted):
-            return self.model.look(pixels, again=True)
-        told = [one.source or self.model.place(pixels[k : k + 1]) for k, one in enumerate(wanted)]
-        places = OrbitPose.cat([pose.to(self.device, torch.float32) for pose in told])
-        return self.model.look(pixels, places, again=True)
+        pixels, places = torch.cat([self._pixels(one.photo) for one in wanted]), None
+        if any(one.source is not None for one in wanted):
+            told = [one.source or self.model.place(pixels[k : k + 1]) for k, one in enumerate(wanted)]
+            places = OrbitPose.cat([pose.to(self.device, torch.float32) for pose in told])
+        return self.model.look(pixels, places, again=True, tilted=tilted)
 
     def _begun(self, begin: Begin | None, settings: SamplingSettings) -> Begun | None:
         """What the samples of all views begin from."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tiny_model import SIZE, blobs, tiny_view_model
+from zero123.diffusion.sampling import SamplingSettings
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.images.matting import Matte
 from zero123.images.photo import Photo
@@ -87,6 +88,21 @@ def test_a_model_whose_settings_name_none_looks_once_and_so_do_training_and_scor
     photo = blobs(1)
     assert _model(0.0).look(photo, again=True).again == ()
     assert _model().look(photo).again == () and len(_model().look(photo, again=True).again) == 3
+
+
+def test_looks_that_are_not_tilted_leave_the_photo_and_its_mirror_image():
+    model, photo = _model(), blobs(1)
+    with torch.no_grad():
+        look = model.look(photo, PLACE, again=True, tilted=False)
+        seen = model.join_projected(look, MOVES)[1]
+    assert [second.mirrored for second in look.again] == [True]
+    turned = RelativePose(-MOVES.azimuth, MOVES.elevation, MOVES.radius)
+    pair = _drawn(model, photo, PLACE, MOVES).draft, _drawn(model, photo.flip(-1), PLACE, turned).draft.flip(-1)
+    torch.testing.assert_close(seen.draft, (pair[0] + pair[1]) / 2, rtol=1e-4, atol=1e-5)
+    views = NovelViews(model)
+    photo = Photo(torch.cat((photo[0], torch.ones(1, SIZE, SIZE))), Matte("alpha", 1.0, cropped=False), photo[0, :1])
+    all_looks, level = (views(photo, MOVES, SamplingSettings(tilted_looks=tilted), PLACE) for tilted in (True, False))
+    assert (all_looks - level).abs().max() > 1e-4
 
 
 def test_views_are_drawn_by_all_looks():

@@ -36,6 +36,8 @@ class SamplingSettings:
         batch: views per network call; None for what is fast and fits.
         joint: the views of a call share self-attention, which makes them agree better, more so in a model that learned
             it; None for what the model learned. They then depend on each other, and on how many go into a call.
+        tilted_looks: a model with second looks also looks at the photo as if taken from lower and from higher, which is
+            nearer to the truth in the mean. False for views that shall be of one solid, which such looks tilt.
     """
 
     steps: int | None = None
@@ -48,6 +50,7 @@ class SamplingSettings:
     samples: int = 1
     batch: int | None = None
     joint: bool | None = None
+    tilted_looks: bool = True
 
     def __post_init__(self) -> None:
         if self.steps is not None and not 1 <= self.steps <= 1000:

@@ -17,7 +17,7 @@ from zero123.models.feature_volume import FeatureVolume, Projected
 def second_looks(
     network: FeatureVolume, photo: Tensor, tokens: Tensor, source: OrbitPose, mirrored: OrbitPose, apart: float
 ) -> tuple[SecondLook, ...]:
-    """Looks at P photos as if taken from lower and from higher, and at their mirror images.
+    """Looks at P photos' mirror images, and at the photos as if taken from lower and from higher.
 
     Where a photo was taken from is read from it, with errors of several degrees, and what is behind its pixels depends
     on that; a network that learned from mirrored pairs is not quite the same in a mirror. Errors that looks do not
@@ -29,14 +29,16 @@ def second_looks(
         tokens: of the photos and then of their mirror images, (2P, N, T).
         source: poses of the photos' cameras, (P,).
         mirrored: poses of their mirror images' cameras, (P,).
-        apart: how much lower and higher, radians.
+        apart: how much lower and higher, radians; 0 for the mirror images alone.
     """
-    lower, higher = (OrbitPose(source.azimuth, source.elevation + by, source.radius) for by in (-apart, apart))
     plain, mirror = tokens.chunk(2)
-    places = OrbitPose.cat([lower, higher, mirrored])
-    volumes = network(torch.cat((photo, photo, photo.flip(-1))), torch.cat((plain, plain, mirror)), places)
-    each = torch.arange(3 * len(photo), device=photo.device).chunk(3)
-    ways = ((lower, False), (higher, False), (mirrored, True))
+    tilts = (-apart, apart) if apart else ()
+    ways = [(OrbitPose(source.azimuth, source.elevation + by, source.radius), False) for by in tilts]
+    ways.append((mirrored, True))
+    pictures = torch.cat([photo.flip(-1) if turned else photo for _, turned in ways])
+    told = torch.cat([mirror if turned else plain for _, turned in ways])
+    volumes = network(pictures, told, OrbitPose.cat([place for place, _ in ways]))
+    each = torch.arange(len(pictures), device=photo.device).chunk(len(ways))
     return tuple(SecondLook(volumes[rows], *way) for rows, way in zip(each, ways, strict=True))
 
 

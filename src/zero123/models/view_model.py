@@ -150,13 +150,14 @@ class ViewModel(nn.Module):
         """
         return self.join(self.look(photo, source), relative)
 
-    def look(self, photo: Tensor, source: OrbitPose | None = None, again: bool = False) -> Look:
+    def look(self, photo: Tensor, source: OrbitPose | None = None, again: bool = False, tilted: bool = True) -> Look:
         """What is in photos.
 
         Args:
             photo: (P, 3, H, W) in [0, 1].
             source: as for `condition`.
             again: the model takes the second looks that its settings name.
+            tilted: among them those from lower and from higher.
         """
         size = self.settings.image_size
         if photo.ndim != 4 or photo.shape[1:] != (3, size, size):
@@ -168,7 +169,7 @@ class ViewModel(nn.Module):
         mirror = photo.flip(-1)
         both = torch.cat((tokens, self.image_encoder(mirror)))
         mirrored = one_each(self.place(mirror), tokens) if source is None else look.source
-        apart = self.settings.second_looks
+        apart = self.settings.second_looks if tilted else 0.0
         seconds = second_looks(self.feature_volume, photo, both, look.source, mirrored, apart)
         return replace(look, again=seconds)
 

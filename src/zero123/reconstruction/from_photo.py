@@ -168,7 +168,8 @@ def from_photo(
     everything, begin = OrbitPose.cat([source, poses]), None
     outlines = _outlines(views, photo, poses.relative_to(source), source)
     for left in reversed(range(settings.rounds)):
-        asked = (photo, poses.relative_to(source), settings.sampling, source, _named(progress, "views"))
+        sampling = replace(settings.sampling, tilted_looks=False)
+        asked = (photo, poses.relative_to(source), sampling, source, _named(progress, "views"))
         pictures = views(*asked) if begin is None else views(*asked, begin)
         images = torch.cat((photo.on_white[None], pictures))
         watch.views(images)
@@ -235,7 +236,7 @@ def _as_memory_allows(
 
 def _outlines(views: NovelViews, photo: Photo, relative: RelativePose, source: OrbitPose) -> Tensor:
     """The photo's own silhouette and, where the model says it, its belief in those of V views, (1 [+ V], S, S)."""
-    believed = views.belief(photo, relative, source)
+    believed = views.belief(photo, relative, source, tilted_looks=False)
     return photo.rgba[3:] if believed is None else torch.cat((photo.rgba[3:], believed.opacity))
 
 
