@@ -251,7 +251,8 @@ class NovelViews:
 
     def _look(self, wanted: Sequence[Wanted], tilted: bool) -> Look:
         """What is seen in the photos; the model says where those were taken from of which nobody else does."""
-        pixels, places = torch.cat([self._pixels(one.photo) for one in wanted]), None
+        pixels = torch.stack([one.photo.on_white for one in wanted]).to(self.device, self.model.dtype)
+        places = None
         if any(one.source is not None for one in wanted):
             told = [one.source or self.model.place(pixels[k : k + 1]) for k, one in enumerate(wanted)]
             places = OrbitPose.cat([pose.to(self.device, torch.float32) for pose in told])
@@ -288,9 +289,6 @@ class NovelViews:
         finally:
             for network in networks:
                 network.to("cpu")
-
-    def _pixels(self, photo: Photo) -> Tensor:
-        return photo.on_white[None].to(self.device, self.model.dtype)
 
 
 def _one(source: OrbitPose) -> OrbitPose:
