@@ -4,7 +4,7 @@
 #   WORK     where everything goes (default: work)
 #   COMPILE  1 to compile the networks first, which takes minutes and a C++ compiler, and is 1.4 times faster
 #   OBJECTS  procedural objects; GEOMETRY_STEPS, GEOMETRY_DECAY, STEPS, DECAY, READER_STEPS, READER_DECAY  how long to train
-# What it reached is in docs/experiments.md, sections 9 and 10.
+# What it reached is in docs/experiments.md, sections 9 to 11.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${WORK:-work}
@@ -14,13 +14,13 @@ export GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967
 zero123=.venv/bin/zero123
 
 $zero123 data procedural -o "$work/views/procedural" --count "${OBJECTS:-3000}" --views 8 --size 128
-kinds=("$work/views/procedural=0.25")
+kinds=("$work/views/procedural=0.35")
 codec=("$work/views/procedural")
 if [ -n "${CORPUS:-}" ]; then
     $zero123 data render "$CORPUS/textured" -o "$work/views/train-textured" --views 24 --size 128
     $zero123 data render "$CORPUS/flat" -o "$work/views/train-flat" --views 12 --size 128
     $zero123 data render "$CORPUS/test" -o "$work/views/test" --views 13 --size 128
-    kinds+=("$work/views/train-textured=0.4" "$work/views/train-flat=0.35")
+    kinds+=("$work/views/train-textured=0.2" "$work/views/train-flat=0.45")  # the few textured ones are soon known by heart
     codec=("$work/views/train-textured" "$work/views/train-flat")
 fi
 [ -d "$work/codec/vae" ] || OMP_NUM_THREADS=2 $zero123 codec "${codec[@]}" -o "$work/codec"
