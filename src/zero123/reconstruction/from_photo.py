@@ -47,7 +47,10 @@ class Watch:
 
 # Made views are softer than photographs: their outlines fade to white, and what is fog in them is no shape to keep.
 _SOFT_VIEWS = ReconstructionSettings(
-    hull=HullSettings(halo=0.25, agreement=0.8), fit=FitSettings(density_smoothness=0.6), rim=3, input_outline=True
+    hull=HullSettings(halo=0.25, agreement=0.8, first_whole=True),
+    fit=FitSettings(density_smoothness=0.6),
+    rim=3,
+    input_outline=True,
 )
 
 

@@ -25,6 +25,7 @@ class HullSettings:
         shift: how far a view may be moved to meet the others, share of the picture's width; 0 leaves views in place.
         rounds: how often the shifts and the views' weights are found anew.
         halo: softness of the views' outlines, see `silhouettes`.
+        first_whole: the box has room for all that the first view shows, whatever the others say.
     """
 
     reach: float = 0.8
@@ -34,6 +35,7 @@ class HullSettings:
     shift: float = 0.05
     rounds: int = 2
     halo: float = 0.0
+    first_whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -241,8 +243,9 @@ def _tight(
     cell = (high - low) / votes.shape[0]
     first = low + inside.amin(dim=0).flip(0) * cell
     last = low + (inside.amax(dim=0).flip(0) + 1) * cell
-    corners = _corners(alpha[0], camera[0], (first + last) / 2)
-    first, last = torch.minimum(first, corners.amin(0)), torch.maximum(last, corners.amax(0))
+    if settings.first_whole:
+        corners = _corners(alpha[0], camera[0], (first + last) / 2)
+        first, last = torch.minimum(first, corners.amin(0)), torch.maximum(last, corners.amax(0))
     middle, half = (first + last) / 2, float((last - first).max()) / 2 + 2 * float(cell[0])
     low, high = middle - half, middle + half
     points = cell_centres(tuple(votes.shape), low, high).reshape(-1, 3)  # type: ignore[arg-type]
