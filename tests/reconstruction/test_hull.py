@@ -1,5 +1,7 @@
 """What the outlines of views agree on."""
 
+from dataclasses import replace
+
 import exact_scene
 import pytest
 import torch
@@ -46,6 +48,16 @@ def test_the_hull_holds_the_object_and_little_else():
     assert (kept & truth).sum() / (kept | truth).sum() > 0.7
     # The box is tight: the object fills most of its longest side.
     assert float((hull.high - hull.low).max()) < 1.4 * 0.79
+
+
+def test_a_box_with_room_for_all_of_the_first_view_holds_what_the_others_do_not_show():
+    camera = exact_scene.ring(size=64)
+    alpha = exact_scene.picture(camera)[:, 3]
+    alpha[0, 6:32, 31:33] = 1  # a rod that stands on the object in the first view alone
+    without, with_room = (voted_hull(alpha, camera, replace(SETTINGS, first_whole=whole)) for whole in (False, True))
+    assert with_room.high[2] > without.high[2] + 0.1
+    pixels, _ = camera[0].project(with_room.high[None] * torch.tensor([[0.0, 0.0, 1.0]]))
+    assert pixels[0, 1] < 7  # its top is in view
 
 
 def test_a_displaced_view_is_found_and_measured():
