@@ -34,6 +34,7 @@ from zero123.data.view_cache import CacheSettings, ViewCache
 from zero123.data.view_set import ViewSet
 from zero123.evaluation.metrics import all_metrics
 from zero123.geometry.orbit import OrbitPose
+from zero123.images.alpha import composite
 from zero123.models.autoencoder import Autoencoder
 from zero123.models.feature_volume import Projected, outlined
 from zero123.models.patch_codec import PatchCodec
@@ -111,7 +112,7 @@ def drafts_judged(model: ViewModel, views: Path, size: int) -> dict[str, dict[st
     objects = list(object_views(views))
     for one in objects:
         rgba = one.images
-        white, poses = rgba[:, :3] * rgba[:, 3:] + 1 - rgba[:, 3:], one.camera.orbit()
+        white, poses = composite(rgba, torch.ones(3)), one.camera.orbit()
         photo = F.interpolate(white[:1], (size, size), mode="area")
         source = OrbitPose(*(t[:1].float() for t in (poses.azimuth, poses.elevation, poses.radius)))
         others = OrbitPose(*(t[1:].float() for t in (poses.azimuth, poses.elevation, poses.radius)))
@@ -190,8 +191,7 @@ def draft_error(model: ViewModel, pairs: PairSampler) -> float:
 
 def shown_of(one: ViewSet, every: int = 4) -> Tensor:
     """Some of an object's pictures on white, (N, 3, H, W) in [0, 1]."""
-    rgba = one.images[::every]
-    return rgba[:, :3] * rgba[:, 3:] + 1 - rgba[:, 3:]
+    return composite(one.images[::every], torch.ones(3))
 
 
 def training_pictures(folder: Path, size: int, count: int = 3000) -> Tensor:

@@ -84,7 +84,7 @@ def test_photos_drawn_together_are_drawn_as_if_alone():
             torch.testing.assert_close(together.draft[row], one.draft[0], rtol=1e-4, atol=1e-5)
 
 
-def test_a_model_whose_settings_name_none_looks_once_and_so_do_training_and_scores():
+def test_a_photo_is_looked_at_once_where_settings_name_no_second_looks_or_nobody_asks():
     photo = blobs(1)
     assert _model(0.0).look(photo, again=True).again == ()
     assert _model().look(photo).again == () and len(_model().look(photo, again=True).again) == 3

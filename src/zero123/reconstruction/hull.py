@@ -132,9 +132,14 @@ def count_votes(alpha: Tensor, camera: Camera, points: Tensor, shifts: Tensor, w
 
 def within(alpha: Tensor, camera: Camera, points: Tensor) -> Tensor:
     """How far a silhouette (H, W) shows points (P, 3), (P,); fully beyond the frame, where it says nothing."""
+    return 1 - seen_at(1 - alpha[None], camera, points)[0]
+
+
+def seen_at(layers: Tensor, camera: Camera, points: Tensor) -> Tensor:
+    """What layers (C, H, W) of a camera's picture show where points (P, 3) appear, (C, P); 0 beyond the frame."""
     pixels, _ = camera.project(points)
     unit = pixels / pixels.new_tensor((camera.hw[1], camera.hw[0])) * 2 - 1
-    return 1 - functional.grid_sample(1 - alpha[None, None], unit[None, None], align_corners=False)[0, 0, 0]
+    return functional.grid_sample(layers[None], unit[None, None], align_corners=False)[0, :, 0]
 
 
 def outline_of(occupied: Tensor, camera: Camera, low: Tensor, high: Tensor, hw: tuple[int, int]) -> Tensor:

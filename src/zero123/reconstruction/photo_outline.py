@@ -13,7 +13,7 @@ from torch.nn import functional
 from zero123.fields.rendering import ray_box
 from zero123.fields.voxels import VoxelField, read_grid
 from zero123.geometry.camera import Camera
-from zero123.reconstruction.hull import within
+from zero123.reconstruction.hull import seen_at, within
 
 _THICK, _THIN = 0.08, 2.0
 """Half of the depth that parts are given which only the photo shows: at most, world units, and at least, voxels."""
@@ -124,10 +124,8 @@ def _met(solid: Tensor, found: VoxelField, camera: Camera) -> tuple[Tensor, Tens
 
 def _put_back(relief: Relief, layers: Tensor, camera: Camera, points: Tensor, voxel: float) -> tuple[Tensor, Tensor]:
     """Raw density of the missing parts at points (P, 3), (P,), -1 elsewhere, and the photo's colours there, (3, P)."""
-    pixels, _ = camera.project(points)
-    unit = (pixels / pixels.new_tensor((camera.hw[1], camera.hw[0])) * 2 - 1)[None, None]
-    maps = torch.cat((torch.stack((relief.missing, relief.distance, relief.half)), layers))[None]
-    missing, distance, half, *ink, alpha = functional.grid_sample(maps, unit, align_corners=False)[0, :, 0]
+    maps = torch.cat((torch.stack((relief.missing, relief.distance, relief.half)), layers))
+    missing, distance, half, *ink, alpha = seen_at(maps, camera, points)
     away = (points - camera.world_from_camera[:3, 3].to(points)).norm(dim=-1)
     density = ((half - (away - distance).abs()) / voxel).clamp(-1, 1)
     return torch.where(missing > 0.5, density, -1.0), torch.stack(ink) / alpha.clamp(min=1e-3)
