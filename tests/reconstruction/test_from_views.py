@@ -14,7 +14,7 @@ from zero123.geometry.orbit import OrbitPose
 from zero123.meshes.raster import draw_picture
 from zero123.meshes.surface import is_watertight, volume
 from zero123.reconstruction.fit import FitSettings
-from zero123.reconstruction.from_views import ReconstructionSettings, from_views, surface_of
+from zero123.reconstruction.from_views import ReconstructionSettings, from_views, surface_density, surface_of
 from zero123.reconstruction.hull import HullSettings, beside_outlines
 
 QUICK = ReconstructionSettings(
@@ -83,11 +83,11 @@ def test_a_field_that_is_nowhere_dense_enough_gives_its_densest_part_and_an_empt
     with torch.no_grad():
         field.density.fill_(-1.0)
         field.density[0, 0, 3:9, 3:9, 3:9] = 0.1
-        mesh = surface_of(field, everywhere, QUICK)
+        mesh = surface_of(surface_density(field, everywhere, QUICK.blur), field, QUICK)
         assert is_watertight(mesh) and 0.03 < volume(mesh) < 0.2
         field.density.fill_(-1.0)
         with pytest.raises(ValueError, match="the views agree on no solid object: try another --seed"):
-            surface_of(field, everywhere, QUICK)
+            surface_of(surface_density(field, everywhere, QUICK.blur), field, QUICK)
 
 
 def test_the_same_seed_gives_the_same_mesh_and_alpha_is_used():

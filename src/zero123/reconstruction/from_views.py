@@ -157,23 +157,20 @@ def mesh_of(found: VoxelField, hull: Hull, photo: Tensor, views: Camera, setting
         ValueError: there is nothing.
     """
     occupied = _widened(hull.votes > settings.hull.doubt)
+    density = surface_density(found, occupied, settings.blur)
     if settings.input_outline:
-        within = (photo, views[0], settings.level, settings.blur, settings.picture_size)
-        found, occupied = kept_to(found, occupied, *within)
-    return painted(surface_of(found, occupied, settings), found, photo, views, settings)
+        density, found = kept_to(density, found, photo, views[0], settings.level, settings.picture_size)
+    return painted(surface_of(density, found, settings), found, photo, views, settings)
 
 
 @torch.no_grad()
-def surface_of(found: VoxelField, occupied: Tensor, settings: ReconstructionSettings) -> Mesh:
-    """The clean surface of a field, without colours.
+def surface_density(found: VoxelField, occupied: Tensor, blur: float) -> Tensor:
+    """The raw density that the surface is taken from, in [-1, 1], (Z, Y, X) over the field's box.
 
     Args:
         found: the field.
-        occupied: cells where the object may be, bool (Z, Y, X) over the field's box; elsewhere is outside.
-        settings: level, faces, smoothing; where nothing is as dense as the level, the densest there is is taken.
-
-    Raises:
-        ValueError: there is nothing.
+        occupied: cells where the object may be, bool (Z, Y, X) over the same box; elsewhere is outside.
+        blur: standard deviation, voxels.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -181,12 +178,25 @@ def surface_of(found: VoxelField, occupied: Tensor, settings: ReconstructionSett
     density = found.density[0].clamp(-1, 1)
     allowed = functional.interpolate(occupied[None, None].float(), density.shape[1:], mode="nearest")[0]
     density = torch.where(allowed > 0.5, density, -1.0)[0]
-    smooth = gaussian_filter(density.cpu().numpy(), settings.blur, mode="nearest")
+    return torch.from_numpy(gaussian_filter(density.cpu().numpy(), blur, mode="nearest"))
+
+
+def surface_of(density: Tensor, found: VoxelField, settings: ReconstructionSettings) -> Mesh:
+    """The clean surface of a field, without colours.
+
+    Args:
+        density: from `surface_density`.
+        found: the field.
+        settings: level, faces, smoothing; where nothing is as dense as the level, the densest there is is taken.
+
+    Raises:
+        ValueError: there is nothing.
+    """
     low, high = found.low.cpu().numpy(), found.high.cpu().numpy()
-    most, least = float(smooth.max()), float(smooth.min())
+    most, least = float(density.max()), float(density.min())
     if most - least < _SOMETHING:
         raise ValueError("the views agree on no solid object: try another --seed, or the picture's true elevation")
-    mesh = extract_surface(smooth, min(settings.level, most - (most - least) / 4), low, high)
+    mesh = extract_surface(density.cpu().numpy(), min(settings.level, most - (most - least) / 4), low, high)
     return clean(mesh, settings.faces, settings.smallest_part, settings.smoothing)
 
 

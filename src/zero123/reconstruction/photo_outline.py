@@ -42,25 +42,25 @@ class Relief:
 
 @torch.no_grad()
 def kept_to(
-    found: VoxelField, occupied: Tensor, photo: Tensor, camera: Camera, level: float, blur: float, side: int
-) -> tuple[VoxelField, Tensor]:
-    """A field that shows the photo's own outline to the photo's camera, as exactly as its voxels can.
+    density: Tensor, found: VoxelField, photo: Tensor, camera: Camera, level: float, side: int
+) -> tuple[Tensor, VoxelField]:
+    """A density that shows the photo's own outline to the photo's camera, as exactly as its voxels can.
 
     Views that a model draws may not believe in an ear, a wing or a handle that the photo shows, and be swollen around
     what they do believe in. What the photo does not show is cut off from front to back. Where it shows something along
     a ray that meets nothing, a part as deep as it is wide is put as far away as what is nearest to it in the picture.
 
     Args:
-        found: the field.
-        occupied: cells where the object may be, bool (Z, Y, X) over the field's box.
+        density: raw, as the surface is taken from it, blurred already: a blur would take half a pixel off a cut edge.
+            (Z, Y, X) over the field's box, -1 where nothing is.
+        found: the field, of the same grid.
         photo: straight alpha, (4, H, W).
         camera: that took it.
         level: raw density of the surface.
-        blur: of the density before the surface is taken, voxels.
         side: pixels at which the outline is looked at: an edge much finer than a voxel would show the voxels' corners.
 
     Returns:
-        The field and where the object may now be, bool, of the field's own grid.
+        The density, and the field with the same cut off and put back, for colours.
     """
     layers = torch.cat((photo[:3] * photo[3:], photo[3:]))[None].to(found.low)
     if photo.shape[-1] > side:
@@ -68,32 +68,26 @@ def kept_to(
     alpha, camera = layers[0, 3], camera.resized((layers.shape[2], layers.shape[3]))
     points = found.centres().reshape(-1, 3)
     cone = (2 * within(alpha, camera, points) - 1 + level).clamp(max=1).reshape(found.grid)
-    allowed = functional.interpolate(occupied[None, None].float(), found.grid, mode="nearest")[0, 0] > 0.5
-    raw = torch.where(allowed, found.density[0, 0].clamp(-1, 1), -1.0)
-    raw = torch.minimum(raw, cone)
-    new = found.resized(found.grid)
+    density, new = torch.minimum(density.to(cone), cone), found.resized(found.grid)
     new.density[0, 0] = torch.where(cone < 1, torch.minimum(found.density[0, 0], cone), found.density[0, 0])
-    relief = missing_of(raw, found, alpha, camera, level, blur)
+    relief = missing_of(density, found, alpha, camera, level)
     if relief is not None:
         put, colour = _put_back(relief, layers[0], camera, points, found.voxel)
         put = torch.minimum(put.reshape(found.grid), cone)
-        changed = put > raw
+        changed = put > density
+        density = torch.where(changed, put, density)
         new.density[0, 0] = torch.where(changed, put, new.density[0, 0])
         new.colour[0] = torch.where(
             changed, torch.logit(colour.clamp(0.02, 0.98)).reshape(3, *found.grid), new.colour[0]
         )
-        allowed = allowed | (changed & (put > -1))
-    return new, allowed
+    return density, new
 
 
-def missing_of(
-    raw: Tensor, found: VoxelField, alpha: Tensor, camera: Camera, level: float, blur: float
-) -> Relief | None:
+def missing_of(density: Tensor, found: VoxelField, alpha: Tensor, camera: Camera, level: float) -> Relief | None:
     """What the photo shows and a density (Z, Y, X) over a field's box does not; None where it shows all or nothing."""
     from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 
-    smooth = torch.from_numpy(gaussian_filter(raw.cpu().numpy(), blur, mode="nearest")).to(raw)
-    first, last = _met(smooth >= level, found, camera)
+    first, last = _met(density >= level, found, camera)
     met, shown = torch.isfinite(first).cpu().numpy(), (alpha > 0.5).cpu().numpy()
     missing = shown & ~met
     if not missing.any() or not met.any():
@@ -104,7 +98,7 @@ def missing_of(
     pixel = distance * 2 * math.tan(camera.field_of_view / 2) / alpha.shape[0]
     half = np.clip(distance_transform_edt(shown) * pixel, _THIN * found.voxel, _THICK)
     around = binary_dilation(missing, iterations=_OVERLAP) & shown
-    return Relief(*(torch.from_numpy(v).to(raw) for v in (around, distance, half)))
+    return Relief(*(torch.from_numpy(v).to(density) for v in (around, distance, half)))
 
 
 def _met(solid: Tensor, found: VoxelField, camera: Camera) -> tuple[Tensor, Tensor]:
