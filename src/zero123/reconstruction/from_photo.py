@@ -45,12 +45,14 @@ class Watch:
     smaller: Callable[[ReconstructionSettings], None] = lambda settings: None
 
 
-# Made views are softer than photographs: their outlines fade to white, and what is fog in them is no shape to keep.
+# Made views are softer than photographs: their outlines fade to white, what is fog in them is no shape to keep, and the
+# colours of sides that the photo does not show are paler than they should be.
 _SOFT_VIEWS = ReconstructionSettings(
     hull=HullSettings(halo=0.25, agreement=0.8, first_whole=True),
     fit=FitSettings(density_smoothness=0.6),
     rim=3,
     input_outline=True,
+    photo_tint=0.5,
 )
 
 

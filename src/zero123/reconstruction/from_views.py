@@ -20,6 +20,7 @@ from zero123.meshes.surface import extract_surface
 from zero123.reconstruction.fit import FitSettings, Progress, Show, Told, fit, gather_rays
 from zero123.reconstruction.hull import Hull, HullSettings, beside_outlines, silhouettes, voted_hull
 from zero123.reconstruction.outlines import hardened
+from zero123.reconstruction.photo_colours import tinted
 from zero123.reconstruction.photo_outline import kept_to
 
 _SOMETHING = 0.2
@@ -47,6 +48,8 @@ class ReconstructionSettings:
         smallest_part: parts below this share of the largest part's volume are dropped.
         smoothing: rounds of smoothing of the surface, which keeps edges.
         input_outline: the mesh has the input picture's own outline, see `photo_outline.kept_to`.
+        photo_tint: share of the blurred input picture in the colours of what it does not show, see
+            `photo_colours.tinted`, in [0, 1].
         input_colours: weight of the input picture's own colours where it saw the surface squarely, in [0, 1].
         even_light: share of the light in the colours that is taken out of them, in [0, 1]; see `meshes.light`.
         texture: side of the texture, texels; None for one in which the input picture keeps its sharpness, 0 for
@@ -63,6 +66,7 @@ class ReconstructionSettings:
     smallest_part: float = 0.02
     smoothing: int = 20
     input_outline: bool = False
+    photo_tint: float = 0.0
     input_colours: float = 1.0
     even_light: float = 0.0
     texture: int | None = None
@@ -215,7 +219,7 @@ def painted(mesh: Mesh, found: VoxelField, photo: Tensor, views: Camera, setting
         size = int(min(max(2 ** math.ceil(math.log2(4 * photo.shape[-1])), 512), 2048))
     cameras = [views[k].resized((photo.shape[-2], photo.shape[-1])) for k in range(len(views.world_from_camera))]
     over = Photo(photo, cameras[0], settings.input_colours)
-    paint = partial(field_colours, found)
+    paint = tinted(partial(field_colours, found), photo, cameras[0], settings.photo_tint)
     return bake(mesh, size, paint, over, cameras, settings.even_light)
 
 
