@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from zero123.meshes.mesh import Mesh
 from zero123.meshes.surface import is_watertight, keep_large_parts, without_unused
 
+_COMMON = 6
+"""Rounds of averaging over neighbours by which it is found what they have moved in common."""
+
 
 def clean(mesh: Mesh, faces: int, share: float = 0.02, rounds: int = 20) -> Mesh:
     """Large parts only, without holes, smoothed along edges, with at most `faces` triangles."""
@@ -28,14 +31,7 @@ def smooth(mesh: Mesh, rounds: int = 10, inwards: float = 0.5, outwards: float =
         inwards: share of the way to the mean, in (0, 1).
         outwards: the second step's, negative and longer.
     """
-    from scipy.sparse import coo_matrix
-
-    count = len(mesh.vertices)
-    a, b, c = mesh.faces.T
-    rows, columns = np.concatenate((a, b, b, c, c, a)), np.concatenate((b, a, c, b, a, c))
-    links = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count)).tocsr()
-    links.data[:] = 1.0
-    degree = np.maximum(np.asarray(links.sum(axis=1)), 1)
+    links, degree = _links(mesh.faces, len(mesh.vertices))
     vertices = mesh.vertices.astype(np.float64)
     for _ in range(rounds):
         for share in (inwards, outwards):
@@ -47,7 +43,10 @@ def smooth_keeping_edges(mesh: Mesh, rounds: int = 20, turn: float = 0.25, first
     """Even sides, clear edges: normals are averaged over neighbours that look the same way, and vertices follow them.
 
     Bilateral normal filtering (Zheng et al., 2011, "Bilateral normal filtering for mesh denoising", the local scheme)
-    and the vertex update of Sun et al., 2007, "Fast and effective feature-preserving mesh denoising", equation 12.
+    and the vertex update of Sun et al., 2007, "Fast and effective feature-preserving mesh denoising", equation 12. Each
+    of its rounds draws a curved surface inwards, by which thin rods would go; what vertices and their neighbours have
+    moved in common is taken back in the end (Vollmer et al., 1999, "Improved Laplacian smoothing of noisy surface
+    meshes", section 3).
 
     Args:
         mesh: any mesh.
@@ -75,7 +74,10 @@ def smooth_keeping_edges(mesh: Mesh, rounds: int = 20, turn: float = 0.25, first
         along = touching @ (normals * offset[:, None])
         outer = touching @ (normals[:, :, None] * normals[:, None]).reshape(-1, 9)
         vertices = vertices + (along - np.einsum("nij,nj->ni", outer.reshape(-1, 3, 3), vertices)) / faces_around
-    return mesh.replace(vertices=vertices.astype(np.float32), normals=None)
+    drift, (links, degree) = vertices - mesh.vertices, _links(faces, len(vertices))
+    for _ in range(_COMMON):
+        drift = (drift + links @ drift) / (degree + 1)
+    return mesh.replace(vertices=(vertices - drift).astype(np.float32), normals=None)
 
 
 def close_holes(mesh: Mesh) -> Mesh:
@@ -204,6 +206,17 @@ def _walk(first: int, onward: dict[int, list[int]]) -> list[NDArray[np.int64]]:
             del place[passed]
         rims.append(np.array(rim))
     return rims
+
+
+def _links(faces: NDArray[np.int64], count: int) -> tuple[Any, NDArray[np.float64]]:
+    """Which of N vertices share an edge, sparse (N, N), 1 where they do, and how many others each has, (N, 1)."""
+    from scipy.sparse import coo_matrix
+
+    a, b, c = faces.T
+    rows, columns = np.concatenate((a, b, b, c, c, a)), np.concatenate((b, a, c, b, a, c))
+    links = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count)).tocsr()
+    links.data[:] = 1.0
+    return links, np.maximum(np.asarray(links.sum(axis=1)), 1)
 
 
 def _face_neighbours(faces: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], Any]:
