@@ -203,6 +203,7 @@ def mini_model(codec: PatchCodec, edition: str = "mini") -> ViewModel:
         outline=0.4,
         draft_error=0.44,
         second_looks=math.radians(10),
+        photo_detail=1.0,
         null_projected=False,
         latent_scale=1.0,
         scale_condition=True,

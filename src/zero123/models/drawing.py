@@ -15,6 +15,7 @@ from zero123.geometry.orbit import RelativePose
 from zero123.models.condition import Look
 from zero123.models.feature_volume import Projected, outlined
 from zero123.models.joint_attention import joined_views
+from zero123.models.photo_detail import detailed
 from zero123.models.running import Batches, decoding_in_tiles
 from zero123.models.view_model import ViewModel
 
@@ -120,6 +121,9 @@ def pictures_of(model: ViewModel, latents: Tensor, projected: list[Projected], f
     if drafts:
         held = model.autoencoder.encode(torch.cat(drafts).to(model.dtype))
         images = images + torch.cat(drafts).cpu() - _decoded(model, held, fitting)
+    if model.settings.photo_detail:
+        parts = zip(images.split([len(seen.warped) for seen in projected]), projected, strict=True)
+        images = torch.cat([detailed(part, seen, model.settings.photo_detail) for part, seen in parts])
     if model.settings.outline:
         opacity = torch.cat([seen.silhouette for seen in projected]).cpu()
         images = outlined(images, opacity, model.settings.outline)

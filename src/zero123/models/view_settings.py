@@ -29,6 +29,8 @@ class ViewModelSettings:
             noised and denoised, so that it has the unit variance that `prediction` and `schedule` count on.
         second_looks: elevation, radians, 0 to 0.5: photos are also looked at as if taken from so much higher, from so
             much lower, and in a mirror, and a draft is the mean of the four; 0 looks once.
+        photo_detail: share of the fine detail of a view that is the photo's own where both show the same surface, see
+            `photo_detail.detailed`, 0 to 1; 0 leaves views as they were drawn.
         joint: it learned on sets of views of one object that look at each other, see `models.joint_attention`.
         pose_format: what the fourth pose number is, see `pose_vector`; "source_polar" for Stable-Zero123.
         null_projected: a token dropped in training still passes the pose conditioning, as in Zero-1-to-3; else it is
@@ -53,6 +55,7 @@ class ViewModelSettings:
     outline: float = 0.0
     draft_error: float = 1.0
     second_looks: float = 0.0
+    photo_detail: float = 0.0
     joint: bool = False
     pose_format: PoseFormat = "radius"
     null_projected: bool = True
@@ -89,9 +92,10 @@ class ViewModelSettings:
         within = isinstance(self.outline, int | float) and 0 <= self.outline < 1
         if not within or (self.outline and not self.volume_depth):
             raise ValueError(f"outline must be from 0 to 1, and 0 without a volume, got {self.outline!r}")
-        apart = self.second_looks
-        if not isinstance(apart, int | float) or not 0 <= apart <= 0.5 or (apart and not self.volume_depth):
-            raise ValueError(f"second_looks must be from 0 to 0.5, and 0 without a volume, got {apart!r}")
+        for name, limit in (("second_looks", 0.5), ("photo_detail", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value <= limit or (value and not self.volume_depth):
+                raise ValueError(f"{name} must be from 0 to {limit}, and 0 without a volume, got {value!r}")
         for name, most in (
             ("latent_scale", math.inf),
             ("draft_error", math.inf),
