@@ -237,7 +237,7 @@ class NovelViews:
             drawing = Drawing(look, owners.to(self.device), RelativePose.cat(moves), seeds, begin)
             drawn = latents_of(model, drawing, settings, self._batches(scale != 1).views, progress)
         with self._at_work(model.autoencoder):
-            pictures = pictures_of(model, *drawn, self._batches(guided=True))
+            pictures = pictures_of(model, *drawn, self._batches(guided=True), settings.photo_detail)
         return list(pictures.split(counts))
 
     def samples(

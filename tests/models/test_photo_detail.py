@@ -8,6 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from tiny_model import SIZE, blobs, tiny_view_model
+from zero123.diffusion.sampling import SamplingSettings
 from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.images.matting import Matte
 from zero123.images.photo import Photo
@@ -74,6 +75,8 @@ def test_views_of_a_model_that_says_so_have_it_and_others_refuse_the_setting(tmp
     moves = RelativePose.from_degrees([0, 20, 170], [0, 5, 0])
     with_it = reconfigured(model, replace(model.settings, photo_detail=1.0)).eval()
     plain, detail = (NovelViews(each)(photo, moves, source=place) for each in (model.eval(), with_it))
+    asked = NovelViews(with_it)(photo, moves, SamplingSettings(photo_detail=False), place)
+    torch.testing.assert_close(asked, plain)  # on request, too
     assert (plain - detail).abs().max() > 1e-4
     assert plain.shape == detail.shape and detail.min() >= 0 and detail.max() <= 1
     save_model(with_it, tmp_path)

@@ -38,6 +38,8 @@ class SamplingSettings:
             it; None for what the model learned. They then depend on each other, and on how many go into a call.
         tilted_looks: a model with second looks also looks at the photo as if taken from lower and from higher, which is
             nearer to the truth in the mean. False for views that shall be of one solid, which such looks tilt.
+        photo_detail: views take the photo's own fine detail, in models that do so. False for views that a field is fitted
+            to: a photo's detail in slightly different places is no evidence of where the surface is.
     """
 
     steps: int | None = None
@@ -51,6 +53,7 @@ class SamplingSettings:
     batch: int | None = None
     joint: bool | None = None
     tilted_looks: bool = True
+    photo_detail: bool = True
 
     def __post_init__(self) -> None:
         if self.steps is not None and not 1 <= self.steps <= 1000:

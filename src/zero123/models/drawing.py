@@ -107,7 +107,9 @@ def latents_of(
     return torch.cat(drawn), projected
 
 
-def pictures_of(model: ViewModel, latents: Tensor, projected: list[Projected], fitting: Batches) -> Tensor:
+def pictures_of(
+    model: ViewModel, latents: Tensor, projected: list[Projected], fitting: Batches, photo_detail: bool = True
+) -> Tensor:
     """Views (N, 3, S, S) in [0, 1], float32, on the CPU; what latents cannot hold is the drafts'.
 
     Args:
@@ -115,13 +117,14 @@ def pictures_of(model: ViewModel, latents: Tensor, projected: list[Projected], f
         latents: from `latents_of`, as are `projected`.
         projected: of all pictures, or none.
         fitting: how many are decoded at once.
+        photo_detail: they take the photo's detail, where the model does so.
     """
     images = _decoded(model, latents, fitting)
     drafts = [seen.draft for seen in projected if seen.draft is not None]
     if drafts:
         held = model.autoencoder.encode(torch.cat(drafts).to(model.dtype))
         images = images + torch.cat(drafts).cpu() - _decoded(model, held, fitting)
-    if model.settings.photo_detail:
+    if photo_detail and model.settings.photo_detail:
         parts = zip(images.split([len(seen.warped) for seen in projected]), projected, strict=True)
         images = torch.cat([detailed(part, seen, model.settings.photo_detail) for part, seen in parts])
     if model.settings.outline:

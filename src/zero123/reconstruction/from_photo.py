@@ -173,7 +173,7 @@ def from_photo(
     everything, begin = OrbitPose.cat([source, poses]), None
     outlines = _outlines(views, photo, poses.relative_to(source), source)
     for left in reversed(range(settings.rounds)):
-        sampling = replace(settings.sampling, tilted_looks=False)
+        sampling = replace(settings.sampling, tilted_looks=False, photo_detail=False)
         asked = (photo, poses.relative_to(source), sampling, source, _named(progress, "views"))
         pictures = views(*asked) if begin is None else views(*asked, begin)
         images = torch.cat((photo.on_white[None], pictures))
