@@ -38,8 +38,8 @@ class SamplingSettings:
             it; None for what the model learned. They then depend on each other, and on how many go into a call.
         tilted_looks: a model with second looks also looks at the photo as if taken from lower and from higher, which is
             nearer to the truth in the mean. False for views that shall be of one solid, which such looks tilt.
-        photo_detail: views take the photo's own fine detail, in models that do so. False for views that a field is fitted
-            to: a photo's detail in slightly different places is no evidence of where the surface is.
+        photo_detail: views take the photo's own fine detail, in models that do so. False for views to which a field is
+            fitted: a photo's detail in slightly different places is no evidence of where the surface is.
     """
 
     steps: int | None = None
