@@ -1,6 +1,7 @@
 """A protocol is run from end to end: same figures every time, nothing made twice, samples' mean and best apart."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from zero123.evaluation.scoring import ObjectScores, score
 from zero123.evaluation.summary import MODEL, summarise
 from zero123.geometry.camera import Camera
 from zero123.geometry.paths import turntable
+from zero123.models.pretrained import reconfigured
 from zero123.pipeline import NovelViews
 
 FAST = SamplingSettings(steps=2, scale=1.0)
@@ -118,6 +120,13 @@ def test_pictures_of_other_settings_or_of_other_views_are_not_taken(tmp_path, se
     _view_set(9).save(tmp_path / "sets" / "object0")
     changed = Cases(tmp_path / "sets", Protocol("own views", (1, 2, 3), size=SIZE)).load(ListedObject("object0"))
     assert not gallery.has(changed)
+
+
+def test_the_same_weights_that_draw_otherwise_are_another_method():
+    model = tiny_view_model()
+    detailed = reconfigured(model, replace(model.settings, photo_detail=1.0))
+    plain, other = (OfModel(NovelViews(each), FAST).describe() for each in (model, detailed))
+    assert plain["weights_sha256"] == other["weights_sha256"] and plain != other
 
 
 def test_the_truth_scores_full_marks_and_copying_gains_nothing(sets):

@@ -76,6 +76,7 @@ class OfModel:
             "device": self.views.device.type,
             "torch": torch.__version__,
             "known_source": self.known_source,
+            "drawing": {name: getattr(settings, name) for name in ("outline", "second_looks", "photo_detail")},
             "sampling": {
                 **asdict(self.sampling),
                 "steps": self.sampling.steps or settings.steps,
