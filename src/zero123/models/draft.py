@@ -8,15 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zero123.models.feature_volume import Projected
+from zero123.models.feature_volume import THIN, Projected
 
 _GROUPS = 8
 _CERTAIN, _DOUBT = 6.0, 4.0
 """Before it has learned anything a draft takes the input's pixels where `Projected.seen` is over 2/3."""
 _EDGE, _LEVEL = 20.0, 0.3
 """And the object ends where the volume stops this share of the light, within 1 / `_EDGE` of it."""
-_THIN = 0.3
-"""Colours are known from this opacity on."""
 _UNLEARNED = -3.0
 """Logarithm of the error that a fresh network expects everywhere."""
 _LEAST, _MOST = -5.5, 0.0
@@ -72,7 +70,7 @@ class Draft(nn.Module):
         opacity, colour, shown = (
             F.interpolate(t, size, mode="bilinear") for t in (seen.opacity, seen.colour, seen.seen)
         )
-        thick = opacity.clamp(min=_THIN)
+        thick = opacity.clamp(min=THIN)
         ink, own = (1 - colour) / thick, (1 - seen.warped) / thick
         fine = self._network(low, torch.cat((ink, own, opacity, shown), dim=1)).float()
         gate, shape, more, doubt = fine.split((1, 1, 3, 1), 1)

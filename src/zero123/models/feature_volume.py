@@ -20,6 +20,8 @@ _MIST = -1.0
 """What a fresh network says everywhere: a mist that stops a seventh of the light."""
 _FAINT = 0.3
 """Ink is given back as to a pixel that shows the object so far, where it shows less."""
+THIN = 0.3
+"""Colours are known from this opacity on."""
 _NEAR = 0.1
 """A point so far behind the input's surface, as normalised depth, is half hidden from it."""
 

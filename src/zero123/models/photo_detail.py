@@ -6,14 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zero123.models.feature_volume import Projected
+from zero123.models.feature_volume import THIN, Projected
 
 _FINE = 1 / 32
 """What is finer than this share of the picture's side (standard deviation) is detail."""
 _HIDDEN, _SHOWN = 0.5, 0.8
 """`Projected.seen` up to which a pixel gets none of the photo's detail, and from which on it gets all."""
-_THIN = 0.3
-"""Colours are known from this opacity on."""
 
 
 def detailed(images: Tensor, seen: Projected, share: float) -> Tensor:
@@ -34,9 +32,9 @@ def detailed(images: Tensor, seen: Projected, share: float) -> Tensor:
     opacity, shown = F.interpolate(layers, size, mode="bilinear").to(images).split(1, dim=1)
     outline = seen.silhouette.to(images)
     outline = outline if outline.shape[-2:] == size else F.interpolate(outline, size, mode="bilinear")
-    own = (1 - seen.warped.to(images)) / opacity.clamp(min=_THIN)
+    own = (1 - seen.warped.to(images)) / opacity.clamp(min=THIN)
     weight = outline * ((shown - _HIDDEN) / (_SHOWN - _HIDDEN)).clamp(0, 1)
-    apart = own - (1 - images) / outline.clamp(min=_THIN)
+    apart = own - (1 - images) / outline.clamp(min=THIN)
     around, total = blurred(torch.cat((apart * weight, weight), dim=1), _FINE * size[0]).split((3, 1), dim=1)
     return images - share * weight * (apart - around / total.clamp(min=0.02))
 
