@@ -120,6 +120,17 @@ def test_views_writes_what_it_says(zero123, ball, model):
     assert (ball.parent / "again" / "views" / "000.png").read_bytes() != first
 
 
+def test_a_plane_of_symmetry_that_is_told_shows_in_the_views(zero123, ball, model):
+    asked = ("views", ball, "--azimuth-deg", 60, "--steps", 1, "--scale", 1, "--model", model)
+    pictures = {}
+    for told in ("none", "30", "210", "-70"):
+        code, _, err = zero123(*asked, "--symmetry", told, "-o", f"told{told}")
+        assert code == 0, err
+        pictures[told] = (ball.parent / f"told{told}" / "views" / "000.png").read_bytes()
+    assert pictures["30"] == pictures["210"]  # a plane has two sides
+    assert len(set(pictures.values())) == 3
+
+
 def test_samples_of_a_view_are_told_apart_by_name(zero123, ball, model):
     fast = ("--steps", 2, "--guidance-interval", 0.5, 5, "--int8", "--dtype", "float32", "--model", model)
     code, out, err = zero123("views", ball, "--samples", 2, *fast, "-o", "result")
@@ -327,6 +338,8 @@ ARGUMENTS = {
     ("views", "--dtype", "int4"): "dtype must be one of float32, bfloat16, float16, got 'int4'",
     ("views", "--solver", "magic"): "solver must be one of",
     ("views", "--spacing", "magic"): "spacing must be one of",
+    ("views", "--symmetry", "left"): "--symmetry must be auto, none or degrees, got 'left'",
+    ("views", "--symmetry", "nan"): "symmetry must be from -360 to 360 degrees, got nan",
     ("views", "--guidance-interval", "5", "1"): "guidance_interval must be two rising noise levels",
     ("views", "--guidance-interval", "5"): "--guidance-interval",
     ("views", "--samples", "0"): "samples",

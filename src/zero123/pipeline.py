@@ -21,6 +21,7 @@ from zero123.machine import fast_dtype, free_memory, make_sure_it_compiles, usab
 from zero123.models.condition import Look
 from zero123.models.drawing import Begun, Belief, Drawing, Progress, belief, joint, latents_of, pictures_of
 from zero123.models.int8 import place_int8
+from zero123.models.looking import Looker
 from zero123.models.running import Batches, batches, suit, weights_bytes
 from zero123.models.view_model import ViewModel
 from zero123.models.weights import place_tensor
@@ -84,7 +85,7 @@ class NovelViews:
         Raises:
             ValueError: `max_memory` is too little for one view.
         """
-        self.model = model
+        self.model, self._looker = model, Looker(model)
         self.device = device or model.device
         self.offload = offload
         self.limit = None if max_memory is None else int(max_memory * 1e9)
@@ -166,13 +167,14 @@ class NovelViews:
 
     @torch.no_grad()
     def belief(
-        self, photo: Photo, relative: RelativePose, source: OrbitPose | None = None, tilted_looks: bool = True
-    ) -> Belief | None:
+        self, photo: Photo, relative: RelativePose, source: OrbitPose | None = None,
+        settings: SamplingSettings | None = None,
+    ) -> Belief | None:  # fmt: skip
         """See `drawing.belief`, with the arguments of a call; None of models without a volume."""
         if self.model.feature_volume is None:
             return None
         with self._at_work(self.model.image_encoder, self.model.autoencoder):
-            look = self._look([Wanted(photo, relative, source)], tilted_looks)
+            look = self._look([Wanted(photo, relative, source)], settings or SamplingSettings())
             return belief(self.model, look, relative, self._batches(guided=True).views)
 
     @torch.no_grad()
@@ -228,7 +230,7 @@ class NovelViews:
             return [self.together([one], settings, progress)[0] for one in wanted]
         counts = [len(one.relative) * settings.samples for one in wanted]
         with self._at_work(model.image_encoder, model.autoencoder):
-            look, begin = self._look(wanted, settings.tilted_looks), self._begun(wanted[0].begin, settings)
+            look, begin = self._look(wanted, settings), self._begun(wanted[0].begin, settings)
         moves = [one.relative[torch.arange(len(one.relative)).repeat_interleave(settings.samples)] for one in wanted]
         seeds = [seed for one in wanted for seed in one.sampling(settings).seeds(len(one.relative))]
         owners = torch.arange(len(wanted)).repeat_interleave(torch.tensor(counts))
@@ -246,17 +248,17 @@ class NovelViews:
     ) -> Samples:  # fmt: skip
         """Samples of each view, as a call draws them; of several also what the model doubts."""
         pictures = self(photo, relative, settings, source, progress)
-        seen = self.belief(photo, relative, source, settings.tilted_looks) if settings.samples > 1 else None
+        seen = self.belief(photo, relative, source, settings) if settings.samples > 1 else None
         return Samples.of(pictures, settings.samples, None if seen is None else seen.doubt)
 
-    def _look(self, wanted: Sequence[Wanted], tilted: bool) -> Look:
+    def _look(self, wanted: Sequence[Wanted], settings: SamplingSettings) -> Look:
         """What is seen in the photos; the model says where those were taken from of which nobody else does."""
         pixels = torch.stack([one.photo.on_white for one in wanted]).to(self.device, self.model.dtype)
         places = None
         if any(one.source is not None for one in wanted):
             told = [one.source or self.model.place(pixels[k : k + 1]) for k, one in enumerate(wanted)]
             places = OrbitPose.cat([pose.to(self.device, torch.float32) for pose in told])
-        return self.model.look(pixels, places, again=True, tilted=tilted)
+        return self._looker(pixels, places, settings)
 
     def _begun(self, begin: Begin | None, settings: SamplingSettings) -> Begun | None:
         """What the samples of all views begin from."""
@@ -279,15 +281,13 @@ class NovelViews:
     @contextmanager
     def _at_work(self, *networks: nn.Module) -> Iterator[None]:
         """Networks on the device while the block runs, and back in the machine's memory where they are offloaded."""
-        if not self.offload:
-            yield
-            return
+        moved = networks if self.offload else ()
         try:
-            for network in networks:
+            for network in moved:
                 network.to(self.device)
             yield
         finally:
-            for network in networks:
+            for network in moved:
                 network.to("cpu")
 
 

@@ -42,7 +42,7 @@ class TruthTeller:
     def places(self, pictures):
         return OrbitPose.cat([source_at(20.0)] * len(pictures))
 
-    def belief(self, photo, relative, source, tilted_looks=True):
+    def belief(self, photo, relative, source, settings=None):
         return None
 
     def __call__(self, photo, relative, settings, source, progress=None):
@@ -117,7 +117,7 @@ def test_true_views_give_the_object_and_every_stage_reports():
 
 def test_what_the_model_believes_of_outlines_comes_to_the_reconstruction(monkeypatch):
     class Believer(TruthTeller):
-        def belief(self, photo, relative, source, tilted_looks=True):
+        def belief(self, photo, relative, source, settings=None):
             camera = Camera.from_orbit(source.moved(relative), hw=(SIZE, SIZE))
             return Belief(exact_scene.picture(camera, samples=1)[:, 3], None)
 

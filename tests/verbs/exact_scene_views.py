@@ -34,7 +34,7 @@ class TruthTeller:
         """The photo as it is."""
         return Photo(picture, Matte("alpha", 0.2, False), picture[3:])
 
-    def belief(self, photo, relative, source, tilted_looks=True):
+    def belief(self, photo, relative, source, settings=None):
         """Nothing but what its views show."""
 
     def __call__(self, photo, relative, settings, source, progress=None):

@@ -13,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from zero123.batch.settings import ModelChoice
-    from zero123.diffusion.sampling import SamplingSettings
+    from zero123.diffusion.sampling import SamplingSettings, Symmetry
     from zero123.geometry.orbit import OrbitPose
     from zero123.jobs import Workers
     from zero123.pipeline import NovelViews
@@ -106,6 +106,13 @@ class SamplingOptions:
     solver: Annotated[str, typer.Option(help="dpmpp_2m, euler (DDIM) or ancestral (DDIM, eta 1).")] = "dpmpp_2m"
     spacing: Annotated[str | None, _open("trailing, leading, karras or original.", "the model's")] = None
     seed: Annotated[int, typer.Option(help="Same seed, same pictures.")] = 0
+    symmetry: Annotated[
+        str,
+        typer.Option(
+            help="If its left and right are alike: where the object's front is, degrees to the right of the camera, as "
+            "90 for a picture of its side; auto guesses."
+        ),
+    ] = "none"
     joint: Annotated[
         bool | None, _open("Views look at each other while they are drawn.", "the model's", "--joint/--no-joint")
     ] = None
@@ -125,8 +132,19 @@ class SamplingOptions:
             solver=cast(Any, self.solver),  # checked there, as is the spacing
             spacing=cast(Any, self.spacing),
             seed=self.seed,
+            symmetry=_symmetry(self.symmetry),
             joint=self.joint,
         )
+
+
+def _symmetry(text: str) -> Symmetry:
+    """The option's text; ValueError, in one line, if it says nothing."""
+    if text in ("auto", "none"):
+        return cast("Symmetry", text)
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"--symmetry must be auto, none or degrees, got {text!r}") from None
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class MethodOptions:
         if self.rounds > 1 or self.refine:
             name = "rounds" if self.rounds > 1 else "refine"
             raise ValueError(f"--{name} is of --method views: {self.method} draws no views")
-        for name in ("guidance_interval", "solver", "spacing", "joint"):
+        for name in ("guidance_interval", "solver", "spacing", "joint", "symmetry"):
             if getattr(sampling, name) != next(f.default for f in fields(sampling) if f.name == name):
                 raise ValueError(f"--{name.replace('_', '-')} is of --method views: {self.method} draws no views")
         if run.offload:

@@ -16,6 +16,7 @@ from zero123.diffusion.samplers import ancestral, dpmpp_2m, euler, exploding, no
 from zero123.diffusion.schedule import NoiseSchedule, Spacing
 
 Solver = Literal["dpmpp_2m", "euler", "ancestral"]
+Symmetry = Literal["auto", "none"] | float
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class SamplingSettings:
             it; None for what the model learned. They then depend on each other, and on how many go into a call.
         tilted_looks: a model with second looks also looks at the photo as if taken from lower and from higher, which is
             nearer to the truth in the mean. False for views that shall be of one solid, which such looks tilt.
+        symmetry: the upright plane about which the object is its own mirror image, degrees from where the photo was
+            taken, counter-clockwise seen from above: 0 for a photo of its front or back, 90 for one of its side. "none"
+            takes it to have none, "auto" takes the plane that a model finds, which of things seen from the front is
+            often that of their side, with a second face behind.
         photo_detail: views take the photo's own fine detail, in models that do so. False for views to which a field is
             fitted: a photo's detail in slightly different places is no evidence of where the surface is.
     """
@@ -53,6 +58,7 @@ class SamplingSettings:
     batch: int | None = None
     joint: bool | None = None
     tilted_looks: bool = True
+    symmetry: Symmetry = "none"
     photo_detail: bool = True
 
     def __post_init__(self) -> None:
@@ -64,6 +70,10 @@ class SamplingSettings:
             raise ValueError(f"guidance_interval must be two rising noise levels, 0 or more: {self.guidance_interval}")
         if self.solver not in get_args(Solver):
             raise ValueError(f"solver must be one of {', '.join(get_args(Solver))}, got {self.solver!r}")
+        if isinstance(self.symmetry, str) and self.symmetry not in ("auto", "none"):
+            raise ValueError(f'symmetry must be "auto", "none" or degrees, got {self.symmetry!r}')
+        if not isinstance(self.symmetry, str) and not abs(self.symmetry) <= 360:
+            raise ValueError(f"symmetry must be from -360 to 360 degrees, got {self.symmetry}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be in 0 to 2^63 - 1, got {self.seed}")
         if self.spacing is not None and self.spacing not in get_args(Spacing):

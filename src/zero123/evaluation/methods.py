@@ -101,7 +101,7 @@ class OfModel:
         else:
             all_at_once = replace(self.sampling, samples=self.samples)
             made = self.views(photo, moves, all_at_once, told).unflatten(0, (len(moves), self.samples))
-        believed = self.views.belief(photo, moves, told, self.sampling.tilted_looks)
+        believed = self.views.belief(photo, moves, told, self.sampling)
         return Answer(made, self._elevation(photo), None if believed is None else believed.doubt)
 
     def _joint(self) -> bool:

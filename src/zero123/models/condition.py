@@ -86,6 +86,8 @@ class Look:
         source: poses of the photos' cameras, (P,); azimuth 0 where estimated.
         volume: see `FeatureVolume`, or None.
         again: further looks, of whose drafts the mean is taken.
+        plane: azimuths of the upright planes about which the objects are taken to be symmetric, counter-clockwise from
+            the photos' cameras, radians, (P,); None where they are not.
     """
 
     tokens: Tensor
@@ -93,6 +95,7 @@ class Look:
     source: OrbitPose
     volume: Volume | None = None
     again: tuple[SecondLook, ...] = ()
+    plane: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -101,7 +104,8 @@ class Look:
         """Of chosen photos, also several times, (P')."""
         volume = None if self.volume is None else self.volume[index]
         again = tuple(second[index] for second in self.again)
-        return Look(self.tokens[index], self.latent[index], self.source[index], volume, again)
+        plane = None if self.plane is None else self.plane[index]
+        return Look(self.tokens[index], self.latent[index], self.source[index], volume, again, plane)
 
 
 def one_each(source: OrbitPose, tokens: Tensor) -> OrbitPose:

@@ -12,6 +12,7 @@ from zero123.geometry.orbit import OrbitPose, RelativePose
 from zero123.models.condition import Look, SecondLook
 from zero123.models.draft import Draft
 from zero123.models.feature_volume import FeatureVolume, Projected
+from zero123.models.symmetry import beyond, with_twin
 
 
 def second_looks(
@@ -43,7 +44,7 @@ def second_looks(
 
 
 def drafted(network: FeatureVolume, draft: Draft, look: Look, relative: RelativePose, each: Tensor) -> Projected:
-    """What V targets see of the volume, and the mean of what all looks draft of it.
+    """What V targets see of the volume, and the mean of what all looks draft of it and of its mirror image.
 
     Args:
         network: that made the volumes.
@@ -52,6 +53,14 @@ def drafted(network: FeatureVolume, draft: Draft, look: Look, relative: Relative
         relative: moves, (V,).
         each: of which photo each target is, (V,), V / P in a row for each.
     """
+    seen = _by_all_looks(network, draft, look, relative, each)
+    if look.plane is None:
+        return seen
+    twin = _by_all_looks(network, draft, look, beyond(look.plane[each], relative), each)
+    return with_twin(seen, twin)
+
+
+def _by_all_looks(network: FeatureVolume, draft: Draft, look: Look, relative: RelativePose, each: Tensor) -> Projected:
     assert look.volume is not None
     seen = _one(network, draft, SecondLook(look.volume, look.source), relative, each)
     return _mean(seen, [_one(network, draft, second, relative, each) for second in look.again]) if look.again else seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from zero123.diffusion.denoiser import FlowPrediction, NoisePrediction, VelocityPrediction, per_image
 from zero123.diffusion.loss import Prediction
+from zero123.diffusion.sampling import Symmetry
 from zero123.diffusion.schedule import NoiseSchedule
 from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
 from zero123.models.autoencoder import Autoencoder
@@ -21,6 +23,7 @@ from zero123.models.place_reader import PlaceReader
 from zero123.models.pose_conditioning import PoseConditioning, ray_map
 from zero123.models.second_looks import drafted, second_looks
 from zero123.models.single_token import SingleTokenAttention
+from zero123.models.symmetry import plane_of
 from zero123.models.view_settings import ViewModelSettings
 
 
@@ -150,21 +153,40 @@ class ViewModel(nn.Module):
         """
         return self.join(self.look(photo, source), relative)
 
-    def look(self, photo: Tensor, source: OrbitPose | None = None, again: bool = False, tilted: bool = True) -> Look:
+    def look(
+        self,
+        photo: Tensor,
+        source: OrbitPose | None = None,
+        again: bool = False,
+        tilted: bool = True,
+        symmetry: Symmetry = "none",
+    ) -> Look:
         """What is in photos.
 
         Args:
             photo: (P, 3, H, W) in [0, 1].
             source: as for `condition`.
-            again: the model takes the second looks that its settings name.
-            tilted: among them those from lower and from higher.
+            again: the model takes the second looks that its settings name, and counts objects as symmetric.
+            tilted: among the looks those from lower and from higher.
+            symmetry: about which plane, see `SamplingSettings`.
+
+        Raises:
+            ValueError: `photo` is not of that shape, or a plane is given to a model that draws no drafts.
         """
         size = self.settings.image_size
         if photo.ndim != 4 or photo.shape[1:] != (3, size, size):
             raise ValueError(f"photo must be (B, 3, {size}, {size}), got {tuple(photo.shape)}")
         tokens = self.image_encoder(photo)
         look = self.looked(photo, tokens, self.autoencoder.encode_condition(photo), source)
-        if not again or not self.settings.second_looks or self.feature_volume is None or self.draft is None:
+        if not again or self.feature_volume is None or self.draft is None or look.volume is None:
+            if symmetry != "none":
+                raise ValueError(f"symmetry must be left out: {self.settings.name} has no use for it, got {symmetry}")
+            return look
+        if symmetry == "auto":
+            look = replace(look, plane=plane_of(self.feature_volume, self.draft, look.volume, look.source))
+        elif symmetry != "none":
+            look = replace(look, plane=torch.full_like(look.source.azimuth, math.radians(symmetry) % math.pi))
+        if not self.settings.second_looks:
             return look
         mirror = photo.flip(-1)
         both = torch.cat((tokens, self.image_encoder(mirror)))

@@ -171,9 +171,9 @@ def from_photo(
     source = _source(views, photo, settings, progress)
     poses = OrbitPose.cat([all_around(settings), near_photo(source, settings)])
     everything, begin = OrbitPose.cat([source, poses]), None
-    outlines = _outlines(views, photo, poses.relative_to(source), source)
+    sampling = replace(settings.sampling, tilted_looks=False, photo_detail=False)
+    outlines = _outlines(views, photo, poses.relative_to(source), sampling, source)
     for left in reversed(range(settings.rounds)):
-        sampling = replace(settings.sampling, tilted_looks=False, photo_detail=False)
         asked = (photo, poses.relative_to(source), sampling, source, _named(progress, "views"))
         pictures = views(*asked) if begin is None else views(*asked, begin)
         images = torch.cat((photo.on_white[None], pictures))
@@ -239,9 +239,11 @@ def _as_memory_allows(
         watch.smaller(settings)
 
 
-def _outlines(views: NovelViews, photo: Photo, relative: RelativePose, source: OrbitPose) -> Tensor:
+def _outlines(
+    views: NovelViews, photo: Photo, relative: RelativePose, sampling: SamplingSettings, source: OrbitPose
+) -> Tensor:
     """The photo's own silhouette and, where the model says it, its belief in those of V views, (1 [+ V], S, S)."""
-    believed = views.belief(photo, relative, source, tilted_looks=False)
+    believed = views.belief(photo, relative, source, sampling)
     return photo.rgba[3:] if believed is None else torch.cat((photo.rgba[3:], believed.opacity))
 
 

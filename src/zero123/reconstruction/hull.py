@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,9 @@ from torch.nn import functional
 from zero123.fields.rendering import cells_at, ray_box
 from zero123.fields.voxels import cell_centres
 from zero123.geometry.camera import Camera
+
+_TILT = math.radians(30)
+"""How far the plane of parts that stick out is turned upright, at most."""
 
 
 @dataclass(frozen=True)
@@ -258,12 +262,34 @@ def _tight(
     return Hull(tight, low, high, shifts, weights)
 
 
+def facing(camera: Camera) -> Tensor:
+    """Unit normal, (3,), of the plane in which a part most likely lies that sticks out of what is known of an object.
+
+    Masts, legs, ears and handles stand upright, or out to the side: the plane is upright and faces the camera. What is
+    seen from steeply above or below is as likely to point at the camera: it is at most 30 degrees off the picture's
+    plane.
+    """
+    forward = camera.world_from_camera[:3, 2]
+    level = forward[:2].norm()
+    steep = torch.atan2(forward[2], level)
+    kept = steep - steep.clamp(-_TILT, _TILT)
+    across = forward[:2] / level.clamp(min=1e-6)
+    return torch.cat((across * torch.cos(kept), torch.sin(kept)[None]))
+
+
 def _corners(alpha: Tensor, camera: Camera, middle: Tensor) -> Tensor:
-    """Corners of a silhouette's box, as far from its camera as a point (3,), (4, 3): room for what others miss."""
+    """Corners of a silhouette's box about a point (3,), (4, 3): room for what others miss.
+
+    The upper ones lie in the plane that faces the camera, where what stands upright would end; the lower ones as far
+    from the camera as the point, since what is lowest in a picture is mostly the near edge of a base.
+    """
     rows, columns = (alpha > 0.5).nonzero(as_tuple=True)
     if not len(rows):
         return middle[None]
     left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
-    pixels = torch.stack([torch.stack((x, y)) for x in (left, right) for y in (top, bottom)])
+    pixels = torch.stack([torch.stack((x, y)) for y in (top, bottom) for x in (left, right)])
     origins, directions = camera.rays(pixels.to(middle))
-    return origins + directions * (middle - origins).norm(dim=-1, keepdim=True)
+    normal = facing(camera)
+    upper = ((middle - origins) @ normal / (directions @ normal))[:2]
+    lower = (middle - origins).norm(dim=-1)[2:]
+    return origins + directions * torch.cat((upper, lower))[:, None]

@@ -13,7 +13,7 @@ from torch.nn import functional
 from zero123.fields.rendering import ray_box
 from zero123.fields.voxels import VoxelField, read_grid
 from zero123.geometry.camera import Camera
-from zero123.reconstruction.hull import seen_at, within
+from zero123.reconstruction.hull import facing, seen_at, within
 
 _THICK, _THIN = 0.08, 2.0
 """Half of the depth that parts are given which only the photo shows: at most, world units, and at least, voxels."""
@@ -48,7 +48,8 @@ def kept_to(
 
     Views that a model draws may not believe in an ear, a wing or a handle that the photo shows, and be swollen around
     what they do believe in. What the photo does not show is cut off from front to back. Where it shows something along
-    a ray that meets nothing, a part as deep as it is wide is put as far away as what is nearest to it in the picture.
+    a ray that meets nothing, a part as deep as it is wide is put upright above or beside what is nearest to it in the
+    picture, see `facing`.
 
     Args:
         density: raw, as the surface is taken from it, blurred already: a blur would take half a pixel off a cut edge.
@@ -94,7 +95,8 @@ def missing_of(density: Tensor, found: VoxelField, alpha: Tensor, camera: Camera
         return None
     middle = ((first + last) / 2).cpu().numpy()
     nearest = distance_transform_edt(~met, return_distances=False, return_indices=True)
-    distance = gaussian_filter(middle[tuple(nearest)], _SMOOTH)
+    square = (camera.rays()[1] @ facing(camera)).reshape(camera.hw).cpu().numpy()  # cosine to the plane they meet
+    distance = gaussian_filter((middle * square)[tuple(nearest)], _SMOOTH) / square
     pixel = distance * 2 * math.tan(camera.field_of_view / 2) / alpha.shape[0]
     half = np.clip(distance_transform_edt(shown) * pixel, _THIN * found.voxel, _THICK)
     around = binary_dilation(missing, iterations=_OVERLAP) & shown

@@ -26,6 +26,10 @@ class Asked(BaseModel):
     scale: float | None = Field(None, ge=0, le=100, description="Guidance, 1 is off; the model's own by default.")
     solver: Solver = Field("dpmpp_2m", description="ancestral is DDIM with eta 1, euler with eta 0.")
     spacing: Spacing | None = Field(None, description="How noise levels are spread; the model's own by default.")
+    symmetry: Literal["auto", "none"] | float = Field(
+        "none",
+        description="Degrees from the camera to the front, to the right, of an object whose sides are alike.",
+    )
     background: Method = Field("auto", description="How the object is found in the picture.")
     photo_elevation_deg: float | None = Field(
         None, ge=-90, le=90, description="Height the picture was taken from; estimated where nothing is said."
@@ -39,6 +43,7 @@ class Asked(BaseModel):
             seed=self.seed,
             solver=self.solver,
             spacing=self.spacing,
+            symmetry=self.symmetry,
             samples=samples,
         )
 
