@@ -22,7 +22,7 @@ from small_disk import files_of_at_most
 from tiny_model import blobs
 from zero123.images import io as images
 from zero123.ui import long_tasks, tasks
-from zero123.ui.desk import Desk, Limits
+from zero123.ui.desk import Desk, Limits, object_front
 from zero123.ui.model_list import KnownModel
 from zero123.ui.settings import ViewSettings
 
@@ -74,6 +74,17 @@ def test_the_same_request_is_drawn_once_and_another_seed_is_another_picture(desk
     assert first.pictures[0].stat().st_mtime_ns == stamp
     other = desk.draw(ME, asked(desk, cut, steps=2, seed=5))
     assert not torch.equal(images.load(first.pictures[0]), images.load(other.pictures[0]))
+
+
+def test_a_front_that_is_told_changes_what_is_drawn_and_what_it_is_told_as_is_checked(desk, cut):
+    plain = images.load(desk.draw(ME, asked(desk, cut, steps=1)).pictures[0])
+    told = [images.load(desk.draw(ME, asked(desk, replace(cut, front=f), steps=1)).pictures[0]) for f in (40.0, -140.0)]
+    assert torch.equal(told[0], told[1])  # the plane of symmetry has two sides
+    assert not torch.equal(plain, told[0])
+    assert object_front(" -40 ") == -40 and object_front("  ") is None
+    for wrong in ("left", "200", "nan"):
+        with pytest.raises(gr.Error, match="The object's front must be a number from -180 to 180"):
+            object_front(wrong)
 
 
 def test_samples_come_with_the_picture_of_where_they_differ(desk, cut):

@@ -208,9 +208,17 @@ def test_a_mask_painted_by_hand_changes_the_object(tab):
     assert height.input_value() == ""
     height.fill("60")
     height.press("Enter")
-    tab.drawn(masked)
+    tall = tab.drawn(masked)
     height.fill("")
     height.press("Enter")
+    front = tab.page.get_by_label("its front, degrees to the right")
+    front.scroll_into_view_if_needed()
+    again = tab.drawn(tall)
+    front.fill("-60")
+    front.press("Enter")
+    tab.drawn(again)
+    front.fill("")
+    front.press("Enter")
     tab.page.locator("#background > button").click()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from zero123.ui import tasks
-from zero123.ui.desk import Desk, Session, picture_height
+from zero123.ui.desk import Desk, Session, object_front, picture_height
 from zero123.ui.layout import data_url, facts, mask_brush, picture_input, slider
 from zero123.ui.settings import RANGES, ViewSettings, number
 
@@ -97,6 +97,10 @@ class Controls:
                 "", label="Picture taken from, degrees above the horizon", placeholder="read by the model", max_lines=1,
                 elem_id="taken-from",
             )  # fmt: skip
+            self.front = gr.Textbox(
+                "", label="If left and right are alike: its front, degrees to the right of the camera",
+                placeholder="unknown; -90 to 90", max_lines=1, elem_id="front",
+            )  # fmt: skip
         with gr.Group(elem_classes="drawing"):
             self.drawing = DrawingControls.lay_out(desk)
         self.licence = gr.HTML(self._licence(desk.first.name), elem_id="licence")
@@ -105,7 +109,7 @@ class Controls:
 
     def connect(self, plot: gr.HTML) -> list[Any]:
         """Cut out what is given, and show it here and in the camera plot; returns the events after which to draw."""
-        outputs = [self.session, self.object, self.words, self.mask, plot]
+        outputs = [self.session, self.object, self.words, self.mask, plot, self.front]
         cut: dict[str, Any] = {
             "outputs": outputs,
             "concurrency_id": "quick",
@@ -117,13 +121,14 @@ class Controls:
         self.drawing.model.change(
             self._licence, self.drawing.model, self.licence, queue=False, api_visibility="private"
         )
-        height = [self.session, self.elevation]
+        height, front = [self.session, self.elevation], [self.session, self.front]
         told: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
         return [
             self.picture.change(self.found, inputs, **cut),
             self.method.input(self.found, inputs, **cut),
             self.mask.submit(self.masked, mask, **cut),
             gr.on([self.elevation.submit, self.elevation.blur], self.taken_from, height, plot, **told),
+            gr.on([self.front.submit, self.front.blur], self.facing, front, self.session, **told),
         ]
 
     def found(self, session: Session, picture: str | None, method: str, request: gr.Request) -> list[Any]:
@@ -150,7 +155,7 @@ class Controls:
             request.session_hash, tasks.masked, session.picture, session.cut.file, str(mask), reader, room,
             seconds=_CUT_S,
         )  # fmt: skip
-        return self._shown(replace(session, cut=cut))
+        return self._shown(replace(session, cut=replace(cut, front=session.cut.front)))
 
     def taken_from(self, session: Session, height: str) -> Any:
         """The camera plot with the picture's camera as high as the visitor says."""
@@ -158,14 +163,20 @@ class Controls:
         given = picture_height(height)
         return gr.HTML(height=next((value for value in (given, read) if value is not None), 0.0))
 
+    def facing(self, session: Session, front: str) -> Session:
+        """The object with its front where the visitor says; a new picture forgets it."""
+        found = object_front(front)
+        return session if session.cut is None else replace(session, cut=replace(session.cut, front=found))
+
     def _shown(self, session: Session, fault: str = "") -> list[Any]:
         cut = session.cut
         if cut is None:
             words = f"<p class='fault'>{escape(fault)}</p>" if fault else ""
-            return [session, None, words, gr.HTML(picture="", mask=""), gr.HTML(photo="", height=0.0)]
+            return [session, None, words, gr.HTML(picture="", mask=""), gr.HTML(photo="", height=0.0), ""]
         mask = gr.HTML(picture=data_url(cut.editing), mask=data_url(cut.mask))
         plot = gr.HTML(photo=data_url(cut.file), height=cut.elevation or 0.0)
-        return [session, cut.file, facts([cut.words]), mask, plot]
+        front = "" if cut.front is None else f"{cut.front:g}"
+        return [session, cut.file, facts([cut.words]), mask, plot, front]
 
     def _licence(self, name: str) -> str:
         model = self.desk.models.get(name, self.desk.first)

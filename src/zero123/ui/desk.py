@@ -17,7 +17,7 @@ import gradio as gr
 
 from zero123.ui import tasks
 from zero123.ui.model_list import KnownModel
-from zero123.ui.settings import RANGES, ViewSettings, number
+from zero123.ui.settings import RANGES, Range, ViewSettings, number
 
 if TYPE_CHECKING:
     from zero123.service.worker import Event, Worker
@@ -122,7 +122,7 @@ class Desk:
                 f"{name} is not on this machine; whoever runs this page can fetch it: zero123 weights get {name}",
                 print_exception=False,
             )
-        return tasks.Request(cut.file, model.source, settings, picture_height(photo_elevation))
+        return tasks.Request(cut.file, model.source, settings, picture_height(photo_elevation), cut.front)
 
     def draw(self, session: str | None, request: tasks.Request) -> tasks.Drawn:
         """A view; one that was drawn before is there at once."""
@@ -240,10 +240,19 @@ def picture_height(value: str | float | None) -> float | None:
     Raises:
         gr.Error: no number, or out of range; in one line.
     """
+    return _given("the picture's height", value, RANGES["elevation"])
+
+
+def object_front(value: str | None) -> float | None:
+    """Where an object's front is, degrees to the right of the camera, as `picture_height`."""
+    return _given("the object's front", value, RANGES["azimuth"])
+
+
+def _given(name: str, value: str | float | None, limits: Range) -> float | None:
     if value is None or not str(value).strip():
         return None
     try:
-        found: float = number("the picture's height", value, RANGES["elevation"])
+        found: float = number(name, value, limits)
     except ValueError as error:
         raise gr.Error(f"{error}.".capitalize(), print_exception=False) from error
     return found

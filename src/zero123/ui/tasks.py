@@ -9,7 +9,7 @@ import base64
 import binascii
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -43,6 +43,8 @@ class CutOut:
         mask: its mask, of that size.
         words: how it was found, for the person.
         elevation: height it was taken from as the model reads it, degrees; None: the model cannot.
+        front: where the object's front is, degrees to the right of the camera, as its owner says who knows that its
+            left and right are alike; None where nobody said.
     """
 
     file: Path
@@ -50,6 +52,7 @@ class CutOut:
     mask: Path
     words: str
     elevation: float | None
+    front: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,14 @@ class Request:
         source: the model, as `NovelViews.from_pretrained` takes it.
         view: the view and how it is drawn.
         photo_elevation: height the picture was taken from, degrees; None lets the model estimate it.
+        front: see `CutOut`; models that draw no drafts have no use for it.
     """
 
     file: Path
     source: str
     view: ViewSettings
     photo_elevation: float | None = None
+    front: float | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +205,8 @@ def prepared(models: Models, request: Request) -> tuple[NovelViews, Photo, Sampl
 
     views, wanted = models(request.source), request.view
     sampling = SamplingSettings(steps=wanted.steps, scale=wanted.scale, samples=wanted.samples, seed=wanted.seed)
+    if request.front is not None and views.model.draft is not None:
+        sampling = replace(sampling, symmetry=request.front)
     known = None if request.photo_elevation is None else source_at(request.photo_elevation)
     return views, _photo(request.file, views.framing), sampling, known
 
