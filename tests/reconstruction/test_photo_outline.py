@@ -1,6 +1,9 @@
 """A mesh has the outline that its photo shows: nothing beyond it, open holes, and what no view believes in put back."""
 
+import math
+
 import numpy as np
+import pytest
 import torch
 import trimesh
 
@@ -10,7 +13,7 @@ from zero123.geometry.orbit import OrbitPose
 from zero123.meshes.raster import draw_picture
 from zero123.meshes.surface import is_watertight, volume
 from zero123.reconstruction.from_views import ReconstructionSettings, surface_density, surface_of
-from zero123.reconstruction.hull import within
+from zero123.reconstruction.hull import facing, within
 from zero123.reconstruction.photo_outline import kept_to
 
 SETTINGS = ReconstructionSettings(faces=40000)
@@ -72,6 +75,38 @@ def test_what_the_photo_shows_and_no_view_believes_in_is_put_back_in_its_colour(
     _, kept = _kept(_cube(14), mask)
     tip = torch.from_numpy(mesh.vertices[pixels[:, 1] < 32]).float()
     torch.testing.assert_close(kept.features(tip).mean(0), BLUE[:, 0, 0], atol=0.15, rtol=0)
+
+
+def _drawn_with_mast(camera, height):
+    """Outline of the small cube with a mast on it, upright in the middle of its top."""
+    cube = surface_of(_density(_cube(14)), _cube(14), SETTINGS)
+    along = torch.linspace(0.15, height, 200)
+    mast = camera.project(torch.stack((torch.zeros(200), torch.zeros(200), along), dim=-1))[0]
+    away = (torch.stack((X, Y), dim=-1)[:, :, None] - mast).square().sum(-1).amin(-1)
+    return (torch.from_numpy(np.asarray(draw_picture(cube, camera)))[3] > 0.5) | (away < 9)
+
+
+@pytest.mark.parametrize("degrees", [-15, 0, 15, 30])
+def test_a_mast_that_only_the_photo_shows_stands_upright_in_its_length(degrees):
+    pose = OrbitPose.from_degrees(torch.tensor([30.0]), torch.tensor([float(degrees)]), 1.85)
+    camera = Camera.from_orbit(pose, hw=(96, 96))[0]
+    photo = torch.cat((BLUE, _drawn_with_mast(camera, 0.42).float()[None]))
+    density, kept = kept_to(_density(_cube(14)), _cube(14), photo, camera, SETTINGS.level, 96)
+    mesh = surface_of(density, kept, SETTINGS)
+    # Seen from above the top's middle is not where the mast meets its edge: it stands on what is nearest to it.
+    assert abs(mesh.vertices[:, 2].max() - 0.42) < 0.07
+    upper = mesh.vertices[mesh.vertices[:, 2] > 0.3]
+    lower = mesh.vertices[(mesh.vertices[:, 2] > 0.24) & (mesh.vertices[:, 2] < 0.3)]
+    assert len(upper) > 20 and np.abs(upper.mean(0) - lower.mean(0))[:2].max() < 0.03
+
+
+@pytest.mark.parametrize(("degrees", "tilt"), [(0, 0), (20, 0), (-25, 0), (50, 20), (90, 60), (-75, -45)])
+def test_parts_that_stick_out_lie_in_an_upright_plane_or_at_most_thirty_degrees_off_the_pictures(degrees, tilt):
+    camera = Camera.from_orbit(OrbitPose.from_degrees(torch.tensor([70.0]), torch.tensor([float(degrees)]), 1.85))[0]
+    azimuth, down = math.radians(70), math.radians(tilt)
+    across = math.cos(down)
+    expected = -torch.tensor([across * math.cos(azimuth), across * math.sin(azimuth), math.sin(down)])
+    torch.testing.assert_close(facing(camera), expected, atol=1e-4, rtol=0)
 
 
 def test_a_field_that_fills_its_outline_hardly_changes():

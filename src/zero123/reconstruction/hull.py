@@ -269,12 +269,9 @@ def facing(camera: Camera) -> Tensor:
     seen from steeply above or below is as likely to point at the camera: it is at most 30 degrees off the picture's
     plane.
     """
-    forward = camera.world_from_camera[:3, 2]
-    level = forward[:2].norm()
-    steep = torch.atan2(forward[2], level)
-    kept = steep - steep.clamp(-_TILT, _TILT)
-    across = forward[:2] / level.clamp(min=1e-6)
-    return torch.cat((across * torch.cos(kept), torch.sin(kept)[None]))
+    down, forward = camera.world_from_camera[:3, 1], camera.world_from_camera[:3, 2]
+    turn = -torch.asin(forward[2].clamp(-1, 1)).clamp(-_TILT, _TILT)
+    return forward * torch.cos(turn) - down * torch.sin(turn)
 
 
 def _corners(alpha: Tensor, camera: Camera, middle: Tensor) -> Tensor:
