@@ -66,7 +66,7 @@ def test_what_is_doubted_does_not_decide_about_a_plane():
     assert int(_asymmetry(said, doubt).argmin()) == 10
 
 
-def test_the_plane_turns_with_the_photo_in_a_mirror_and_each_photo_has_its_own():
+def test_each_photo_has_the_plane_that_is_found_behind_it_alone():
     model, photos = _model(), blobs(2)
     with torch.no_grad():
         look = model.look(photos, PLACE, again=True, symmetry="auto")
