@@ -134,7 +134,7 @@ MISTAKES = {
     ("--method", "sjc", "--set", "grid=0"): "grid must be at least 1, got 0",
     ("--method", "sds", "--set", "weight=magic"): "weight",
     ("--method", "sds", "--solver", "euler"): "--solver is of --method views: sds draws no views",
-    ("--method", "sds", "--symmetry", "none"): "--symmetry is of --method views: sds draws no views",
+    ("--method", "sds", "--symmetry", "auto"): "--symmetry is of --method views: sds draws no views",
     ("--method", "sjc", "--offload"): "--offload is of --method views",
     ("--set", "grid=3"): "--preset and --set are of --method sjc and sds",
     ("--method", "sjc", "--elevation-deg", "100"): "elevation must be a number from -90 to 90",
