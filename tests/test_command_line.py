@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 import os
+import re
 import resource
 import struct
 import subprocess
@@ -123,12 +124,17 @@ def test_views_writes_what_it_says(zero123, ball, model):
 def test_a_plane_of_symmetry_that_is_told_shows_in_the_views(zero123, ball, model):
     asked = ("views", ball, "--azimuth-deg", 60, "--steps", 1, "--scale", 1, "--model", model)
     pictures = {}
-    for told in ("none", "30", "210", "-70"):
-        code, _, err = zero123(*asked, "--symmetry", told, "-o", f"told{told}")
+    for told in ("none", "30", "210", "-70", "auto"):
+        code, out, err = zero123(*asked, "--symmetry", told, "-o", f"told{told}")
         assert code == 0, err
+        assert ("taken to be alike about" in out) == (told == "auto")
         pictures[told] = (ball.parent / f"told{told}" / "views" / "000.png").read_bytes()
     assert pictures["30"] == pictures["210"]  # a plane has two sides
-    assert len(set(pictures.values())) == 3
+    assert len(set(pictures.values())) == 4
+    about = re.search(r"alike about (-?\d+)° to the right of the camera; --symmetry DEGREES tells", out)
+    code, _, err = zero123(*asked, "--symmetry", about[1], "-o", "as found")
+    assert code == 0, err
+    assert (ball.parent / "as found" / "views" / "000.png").read_bytes() == pictures["auto"]
 
 
 def test_samples_of_a_view_are_told_apart_by_name(zero123, ball, model):

@@ -8,7 +8,16 @@ from scipy.spatial.transform import Rotation
 from zero123.data.procedural import generate
 from zero123.evaluation.rotation_search import best_rotation
 from zero123.evaluation.shape_scores import ShapeSettings, compare_shapes
-from zero123.evaluation.surface_distance import OneWay, chamfer, f_score, one_way_distances, surface_points
+from zero123.evaluation.surface_distance import (
+    OneWay,
+    chamfer,
+    f_score,
+    nearest,
+    normal_consistency,
+    one_way_distances,
+    surface_points,
+    surface_samples,
+)
 from zero123.evaluation.volume import occupancy, volume_iou
 from zero123.meshes.mesh import Mesh, concatenate
 
@@ -92,6 +101,32 @@ def test_balls_in_one_another_are_the_difference_of_their_radii_apart():
     assert (f_score(distances, 0.097), f_score(distances, 0.11)) == (0, 1)
 
 
+def test_normals_agree_as_the_cosine_of_the_angle_between_the_surfaces():
+    """A plate, the same plate turned by 60 degrees, and the plate with pits that its distances hardly see."""
+    across = np.linspace(-0.5, 0.5, 81)
+    grid = np.stack(np.meshgrid(across, across, indexing="ij"), -1).reshape(-1, 2)
+    corner = np.arange(80)[:, None] * 81 + np.arange(80)
+    faces = np.stack((corner, corner + 81, corner + 82, corner, corner + 82, corner + 1), -1).reshape(-1, 3)
+
+    def plate(height):
+        return Mesh(np.concatenate((grid, height[:, None]), 1).astype(np.float32), faces)
+
+    flat, pits = plate(0 * grid[:, 0]), plate(0.01 * np.sin(160 * grid[:, 0]))
+    turn = Rotation.from_rotvec([np.deg2rad(60), 0, 0]).as_matrix()
+    own = surface_samples(flat, 20_000)
+    others = (flat, flat.replace(vertices=(flat.vertices @ turn.T).astype(np.float32)), pits)
+    scores, distances = [], []
+    for seed, mesh in enumerate(others):
+        samples = surface_samples(mesh, 20_000, seed + 1)
+        apart, numbers = nearest(samples.points, own.points)
+        scores.append(normal_consistency(samples, own, numbers))
+        distances.append(chamfer(apart)["chamfer_mean"])
+    slope = np.diff(pits.vertices.reshape(81, 81, 3)[:, 0, 2]) / np.diff(across)
+    assert scores[:2] == pytest.approx([1, 0.5], abs=1e-4)
+    assert scores[2] == pytest.approx((1 / np.sqrt(1 + slope**2)).mean(), abs=0.04)
+    assert distances[2] < 0.012
+
+
 # Volumes
 
 
@@ -150,6 +185,7 @@ def test_size_and_place_do_not_matter():
     assert scores == pytest.approx(same, rel=0.01) and scores["volume_iou"] == pytest.approx(1, abs=0.01)
     assert set(scores) == {
         *("chamfer_mean", "chamfer_sum", "chamfer_squared_mean", "chamfer_squared_sum", "volume_iou"),
+        "normal_consistency",
         *(f"f_score@{t}" for t in ("0.01", "0.02", "0.05", "0.1", "0.2")),
     }
 

@@ -59,6 +59,27 @@ def test_gradients_stay_finite_at_extreme_densities(raw):
         assert torch.isfinite(value.grad).all()
 
 
+def test_a_share_of_the_colours_gradient_reaches_density_and_all_of_the_opacitys():
+    field, rays = VoxelField((8, 8, 8), box=((-0.5,) * 3, (0.5,) * 3)), view(size=12).rays()
+    with torch.no_grad():
+        field.density.normal_(generator=torch.Generator().manual_seed(0))
+        field.colour.normal_(generator=torch.Generator().manual_seed(1))
+
+    def asked(what, share):
+        seen = render(field, *rays, torch.tensor([0.2, 0.4, 0.6]), March(0.05, colours_shape=share))
+        value = getattr(seen, what).square().sum()
+        return value, *torch.autograd.grad(value, (field.density, field.colour), allow_unused=True)
+
+    whole = asked("colour", 1.0)
+    for share in (0.0, 0.3):
+        told = asked("colour", share)
+        torch.testing.assert_close(told[0], whole[0])
+        torch.testing.assert_close(told[1], share * whole[1])
+        torch.testing.assert_close(told[2], whole[2])
+        torch.testing.assert_close(asked("opacity", share)[1], asked("opacity", 1.0)[1])
+    assert whole[1].abs().max() > 1e-3
+
+
 def test_rays_that_miss_the_box_see_only_the_background():
     field = VoxelField((4, 4, 4), box=((-0.5,) * 3, (0.5,) * 3))
     origins, directions = (

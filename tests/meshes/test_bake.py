@@ -111,7 +111,7 @@ def test_small_copies_of_the_texture_show_no_seams(painted):
 def test_the_photo_is_what_the_mesh_shows_where_it_saw_and_nothing_of_it_is_on_the_back(ball):
     camera = camera_at(0.0, size=128)
     picture = torch.from_numpy(draw_picture(bake(ball, 512, rainbow), camera))
-    mesh = bake(ball, 256, grey, Photo(picture, camera, reach=0.05))
+    mesh = bake(ball, 256, grey, [Photo(picture, camera, reach=0.05)])
     again = torch.from_numpy(draw_picture(mesh, camera))
     middle = slice(48, 80)
     assert (again - picture)[:3, middle, middle].abs().max() < 0.05
@@ -123,13 +123,30 @@ def test_a_photo_of_another_brightness_leaves_no_seam(ball):
     """Along the way from front to back the colour falls from the photo's to the field's without a step."""
     camera = camera_at(0.0, size=128)
     picture = torch.from_numpy(draw_picture(ball.replace(vertex_colours=grey(ball.vertices) + 0.3), camera))
-    mesh = bake(ball, 256, grey, Photo(picture, camera, reach=0.1))
+    mesh = bake(ball, 256, grey, [Photo(picture, camera, reach=0.1)])
     shade = []
     for azimuth in range(0, 181, 2):  # the middle of a picture from each side
         shade.append(draw_picture(mesh, camera_at(float(azimuth), size=15), samples=1)[0, 7, 7])
     assert shade[0] == pytest.approx(0.8, abs=0.01)
     assert shade[-1] == pytest.approx(0.5, abs=0.01)
     assert np.abs(np.diff(shade)).max() < 0.03  # 0.3 over ten steps and more
+
+
+def test_where_the_first_photo_did_not_see_the_second_does(ball):
+    cameras = [camera_at(azimuth, size=128) for azimuth in (0.0, 180.0)]
+    flat = [torch.tensor(shade)[:, None, None].expand(3, 128, 128) for shade in ((0.8, 0.2, 0.2), (0.2, 0.2, 0.8))]
+    outline = torch.from_numpy(draw_picture(bake(ball, 64, grey), cameras[0]))[3:]
+    photos = [Photo(torch.cat((colour, outline)), camera) for colour, camera in zip(flat, cameras, strict=True)]
+    mesh = bake(ball, 256, grey, photos)
+    for azimuth, shade in ((0.0, (0.8, 0.2, 0.2)), (40.0, (0.8, 0.2, 0.2)), (180.0, (0.2, 0.2, 0.8))):
+        middle = draw_picture(mesh, camera_at(azimuth, size=15), samples=1)[:3, 7, 7]
+        np.testing.assert_allclose(middle, shade, atol=0.02)
+    both = bake(ball, 256, grey, [photos[0], Photo(photos[1].picture, cameras[0])])  # the first has the first word
+    np.testing.assert_allclose(
+        draw_picture(both, cameras[0])[:3, 50:78, 50:78],
+        draw_picture(bake(ball, 256, grey, photos[:1]), cameras[0])[:3, 50:78, 50:78],
+        atol=1e-3,
+    )
 
 
 def test_what_no_camera_saw_is_filled_in_from_beside(ball):
@@ -175,7 +192,7 @@ def test_parts_on_which_nothing_is_known_get_the_mean(ball):
 
 def test_what_cannot_be_baked_is_refused(ball):
     with pytest.raises(ValueError, match="picture must be"):
-        bake(ball, 0, grey, Photo(torch.zeros(4, 8, 8), camera_at(0.0)))
+        bake(ball, 0, grey, [Photo(torch.zeros(4, 8, 8), camera_at(0.0))])
     with pytest.raises(ValueError, match="uv"):
         texels_of(ball, 64)
     with pytest.raises(ValueError, match="size be at least 16"):

@@ -132,7 +132,10 @@ def test_views_and_belief_count_an_object_as_symmetric_where_they_are_told():
     views = NovelViews(_model())
     ways = [SamplingSettings(steps=1, scale=1, symmetry=way) for way in ("none", "auto", 70.0)]
     pictures = [views(_photo(), MOVES, way, PLACE) for way in ways]
-    believed = [views.belief(_photo(), MOVES, PLACE, way).opacity for way in ways]
+    beliefs = [views.belief(_photo(), MOVES, PLACE, way) for way in ways]
+    believed = [belief.opacity for belief in beliefs]
+    assert beliefs[0].plane is None and beliefs[1].plane is not None
+    assert beliefs[2].plane == pytest.approx(math.radians(70), abs=1e-6)
     torch.testing.assert_close(views(_photo(), MOVES, SamplingSettings(steps=1, scale=1), PLACE), pictures[0])
     for drawn in (pictures, believed):
         assert min((drawn[0] - other).abs().max() for other in drawn[1:]) > 1e-4
@@ -155,6 +158,6 @@ def test_a_plane_is_refused_by_models_that_have_no_use_for_it():
         views(_photo(), MOVES, SamplingSettings(steps=1, symmetry=30.0))
     with pytest.raises(ValueError, match=r"symmetry must be left out: .* got auto"):
         views(_photo(), MOVES, SamplingSettings(steps=1, symmetry="auto"))
-    for wrong in ("left", math.nan, 400.0):
+    for wrong in ("left", math.nan, 400.0, True):
         with pytest.raises(ValueError, match="symmetry must be"):
             SamplingSettings(symmetry=wrong)

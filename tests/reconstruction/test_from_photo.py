@@ -17,7 +17,15 @@ from zero123.images.photo import Photo
 from zero123.models.drawing import Belief
 from zero123.reconstruction import from_photo as room
 from zero123.reconstruction.fit import FitSettings
-from zero123.reconstruction.from_photo import PhotoSettings, Watch, all_around, from_photo, near_photo, source_at
+from zero123.reconstruction.from_photo import (
+    PhotoSettings,
+    Watch,
+    all_around,
+    from_photo,
+    near_photo,
+    source_at,
+    with_mirror_image,
+)
 from zero123.reconstruction.from_views import ReconstructionSettings
 from zero123.reconstruction.hull import HullSettings
 from zero123.reconstruction.unseen import UnseenSettings
@@ -123,9 +131,9 @@ def test_what_the_model_believes_of_outlines_comes_to_the_reconstruction(monkeyp
 
     given, original = [], room.from_views
 
-    def from_views(images, camera, settings, progress, outlines, show):
+    def from_views(images, camera, settings, progress, outlines, *others):
         given.append((camera, outlines))
-        return original(images, camera, settings, progress, outlines, show)
+        return original(images, camera, settings, progress, outlines, *others)
 
     monkeypatch.setattr(room, "from_views", from_views)
     photo, settings = photo_from(20.0), PhotoSettings(ring=4, crown=0, low=0, reconstruction=QUICK)
@@ -134,6 +142,41 @@ def test_what_the_model_believes_of_outlines_comes_to_the_reconstruction(monkeyp
     (_, alone), (camera, believed) = given
     assert torch.equal(alone, photo.rgba[3:]) and torch.equal(believed[:1], alone)
     assert torch.equal(believed[1:], exact_scene.picture(camera, samples=1)[1:, 3])
+
+
+def test_the_mirror_image_is_the_photo_of_what_stands_mirrored():
+    """Drawn by the camera that is said to have taken it, of the scene mirrored about the plane."""
+    source, plane = source_at(15.0), 35.0
+    shown, taken = with_mirror_image(photo_from(15.0), source, SamplingSettings(symmetry=plane))
+    flat = torch.tensor([-math.sin(math.radians(plane)), math.cos(math.radians(plane)), 0.0])
+    camera = Camera.from_orbit(taken, hw=(SIZE, SIZE))
+    points = torch.rand(50, 3, generator=torch.Generator().manual_seed(0)) - 0.5
+    mirrored = points - 2 * (points @ flat)[:, None] * flat
+    own, other = camera[0].project(points)[0], camera[1].project(mirrored)[0]
+    torch.testing.assert_close(other, torch.stack((SIZE - own[:, 0], own[:, 1]), dim=-1), atol=1e-3, rtol=1e-4)
+    assert torch.equal(shown[1], shown[0].flip(-1))
+    for way in ("none", "auto"):  # a plane that was guessed is no photo
+        assert len(with_mirror_image(photo_from(15.0), source, SamplingSettings(symmetry=way))[0]) == 1
+
+
+def test_a_mirror_image_is_a_photo_of_the_reconstruction_and_colours_the_other_side(monkeypatch):
+    """The model draws grey; what is not grey on the mesh comes from the photo, seen from the right, and its twin."""
+
+    class Grey(TruthTeller):
+        def __call__(self, *asked):
+            pictures = super().__call__(*asked)
+            return torch.where(pictures.mean(1, keepdim=True) < 0.99, 0.5, 1.0).expand_as(pictures)
+
+    shares = {}
+    for way in ("none", 90.0):
+        settings = PhotoSettings(ring=6, crown=4, low=0, reconstruction=QUICK, sampling=SamplingSettings(symmetry=way))
+        found, images, poses = from_photo(Grey(), photo_from(20.0), settings)
+        count = len(found.photos)
+        assert len(images) == len(poses) == len(found.weights) == 10 + count
+        assert torch.equal(images[count - 1], images[0].flip(-1)) == (way != "none")
+        colours, behind = found.mesh.vertex_colours, found.mesh.vertices[:, 0] < -0.1
+        shares[way] = float((abs(colours - colours.mean(1, keepdims=True)).max(1) > 0.1)[behind].mean())
+    assert shares["none"] < 0.1 < 0.5 < shares[90.0]
 
 
 def test_a_known_elevation_is_taken_instead_of_the_estimate():

@@ -39,7 +39,7 @@ def _density(field):
 
 def _kept(field, mask):
     photo = torch.cat((BLUE, mask.float()[None]))
-    return kept_to(_density(field), field, photo, CAMERA, SETTINGS.level, 96)
+    return kept_to(_density(field), field, photo[None], CAMERA[None], SETTINGS.level, 96)
 
 
 def _mesh(field, mask):
@@ -77,10 +77,10 @@ def test_what_the_photo_shows_and_no_view_believes_in_is_put_back_in_its_colour(
     torch.testing.assert_close(kept.features(tip).mean(0), BLUE[:, 0, 0], atol=0.15, rtol=0)
 
 
-def _drawn_with_mast(camera, height):
-    """Outline of the small cube with a mast on it, upright in the middle of its top."""
-    cube = surface_of(_density(_cube(14)), _cube(14), SETTINGS)
-    along = torch.linspace(0.15, height, 200)
+def _drawn_with_mast(camera, height, half=14):
+    """Outline of a small cube with a mast on it, upright in the middle of its top."""
+    cube = surface_of(_density(_cube(half)), _cube(half), SETTINGS)
+    along = torch.linspace(0.1, height, 200)
     mast = camera.project(torch.stack((torch.zeros(200), torch.zeros(200), along), dim=-1))[0]
     away = (torch.stack((X, Y), dim=-1)[:, :, None] - mast).square().sum(-1).amin(-1)
     return (torch.from_numpy(np.asarray(draw_picture(cube, camera)))[3] > 0.5) | (away < 9)
@@ -91,7 +91,7 @@ def test_a_mast_that_only_the_photo_shows_stands_upright_in_its_length(degrees):
     pose = OrbitPose.from_degrees(torch.tensor([30.0]), torch.tensor([float(degrees)]), 1.85)
     camera = Camera.from_orbit(pose, hw=(96, 96))[0]
     photo = torch.cat((BLUE, _drawn_with_mast(camera, 0.42).float()[None]))
-    density, kept = kept_to(_density(_cube(14)), _cube(14), photo, camera, SETTINGS.level, 96)
+    density, kept = kept_to(_density(_cube(14)), _cube(14), photo[None], camera[None], SETTINGS.level, 96)
     mesh = surface_of(density, kept, SETTINGS)
     # Seen from above the top's middle is not where the mast meets its edge: it stands on what is nearest to it.
     assert abs(mesh.vertices[:, 2].max() - 0.42) < 0.07
@@ -130,3 +130,28 @@ def test_an_empty_field_stays_empty():
     density, kept = _kept(field, torch.hypot(X - 48, Y - 48) < 20)
     assert float(density.max()) <= -1 + 1e-6
     assert float(kept.density.detach().max()) <= -1 + 1e-6
+
+
+def test_a_second_photo_says_how_far_away_a_part_is_that_sticks_out():
+    """A mast on a cube's middle, seen from 45 degrees above: one photo puts it on the edge behind, two where it is."""
+    pose = OrbitPose.from_degrees(torch.tensor([30.0, 120.0]), torch.tensor([45.0, 45.0]), 1.85)
+    both, field = Camera.from_orbit(pose, hw=(96, 96)), _cube(8)
+    shown = [torch.cat((BLUE, _drawn_with_mast(both[k], 0.42, half=8).float()[None])) for k in range(2)]
+    tops = []
+    for count in (1, 2):
+        photos = torch.stack(shown[:count])
+        density, kept = kept_to(_density(field), field, photos, both[:count], SETTINGS.level, 96)
+        mesh = surface_of(density, kept, SETTINGS)
+        tops.append(float(mesh.vertices[:, 2].max()))
+    upper = mesh.vertices[mesh.vertices[:, 2] > 0.3]
+    assert tops[0] < 0.38 and 0.42 < tops[1] < 0.49  # it was drawn 0.05 thick
+    assert np.abs(upper.mean(0))[:2].max() < 0.03
+
+
+def test_what_any_photo_does_not_show_is_cut_off():
+    pole = Camera.from_orbit(OrbitPose.from_degrees(torch.tensor([0.0, 90.0]), torch.zeros(2), 1.85), hw=(96, 96))
+    halves = torch.stack([torch.cat((BLUE, mask.float()[None])) for mask in (X < 48, X > 48)])
+    density, _ = kept_to(_density(_cube(14)), _cube(14), halves, pole, SETTINGS.level, 96)
+    solid = (density > SETTINGS.level).nonzero().float().mean(0)
+    assert solid[0] == pytest.approx(31.5, abs=1)
+    assert (solid[1] - 31.5).abs() > 5 and (solid[2] - 31.5).abs() > 5  # a quarter is left

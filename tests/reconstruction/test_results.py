@@ -24,17 +24,17 @@ def ball():
     return Mesh(np.asarray(solid.vertices, np.float32), np.asarray(solid.faces, np.int64))
 
 
-def found(views, height, shifts=None):
+def found(views, height, photo, shifts=None):
     box = torch.full((3,), 0.5)
     hull = Hull(torch.zeros(2, 2, 2), -box, box, torch.zeros(views, 2) if shifts is None else shifts, torch.ones(views))
-    return Reconstruction(VoxelField((2, 2, 2)), ball(), hull, torch.ones(views), height)
+    return Reconstruction(VoxelField((2, 2, 2)), ball(), hull, torch.ones(views), photo[None], height)
 
 
 def test_the_views_are_on_white_what_they_were(tmp_path):
     camera = exact_scene.ring(4, 32)
     pictures = exact_scene.picture(camera)
     white = exact_scene.on_white(pictures)
-    export_dataset(tmp_path, found(8, 32), white, camera, pictures[0])
+    export_dataset(tmp_path, found(8, 32, pictures[0]), white, camera)
     frames = json.loads((tmp_path / "transforms.json").read_text())["frames"]
     assert len(frames) == 8
     for view, frame in enumerate(frames):
@@ -49,7 +49,7 @@ def test_a_displaced_view_is_put_in_place(tmp_path):
     moved[2] = pictures[2].roll((2, -4), (1, 2))  # two pixels down, four to the left
     shifts = torch.zeros(8, 2)
     shifts[2] = torch.tensor((-2.0, 1.0))  # as measured in views of half the height
-    export_dataset(tmp_path, found(8, 16, shifts), exact_scene.on_white(moved), camera, pictures[0])
+    export_dataset(tmp_path, found(8, 16, pictures[0], shifts), exact_scene.on_white(moved), camera)
     back = composite(io.load(tmp_path / "images" / "002.png")[None], torch.ones(3))[0]
     assert (back - exact_scene.on_white(pictures)[2]).abs().max() < 0.01
 

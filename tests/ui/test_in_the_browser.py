@@ -365,6 +365,10 @@ def test_programs_do_the_same_by_the_gradio_client(served):
     assert Path(views).read_bytes()[:2] == b"PK"
     [told] = client.predict(handle_file(POT), azimuth=30, photo_elevation="60", api_name="/view")
     assert Path(told).read_bytes() != Path(files[0]).read_bytes()
+    [alike] = client.predict(handle_file(POT), azimuth=30, photo_elevation="60", front="70", api_name="/view")
+    assert Path(alike).read_bytes() != Path(told).read_bytes()
+    with pytest.raises(AppError, match="object's front must be a number"):
+        client.predict(handle_file(POT), front="left", api_name="/view")
     with pytest.raises(AppError, match="picture's height must be a number"):
         client.predict(handle_file(POT), photo_elevation="91", api_name="/view")
     with pytest.raises(AppError, match="Faces must be a whole number from 500"):

@@ -142,7 +142,7 @@ class MeshOptions:
         return turning
 
     def write_with_views(
-        self, file: Path, found: Reconstruction, images: Tensor, poses: OrbitPose, photo: Photo, halo: float
+        self, file: Path, found: Reconstruction, images: Tensor, poses: OrbitPose, halo: float
     ) -> Path:
         """The same, and the views it was made of."""
         from zero123.geometry.camera import Camera
@@ -151,6 +151,6 @@ class MeshOptions:
         turning = self.write(file, found.mesh)
         if self.export_dataset is not None:
             camera = Camera.from_orbit(poses, hw=(images.shape[-2], images.shape[-1]))
-            export_dataset(self.export_dataset, found, images, camera, photo.rgba, halo)
+            export_dataset(self.export_dataset, found, images, camera, halo)
             say(f"views and cameras in {self.export_dataset}: transforms.json, sparse/0")
         return turning

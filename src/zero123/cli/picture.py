@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -212,7 +213,7 @@ class _Work:
         say(f"picture taken to be from {degrees:.0f}° above the horizon")
         if remark := remark_on_height(degrees):
             say(f"note: {remark}")
-        return mesh.write_with_views(file, found, images, poses, self.photo, settings.reconstruction.hull.halo)
+        return mesh.write_with_views(file, found, images, poses, settings.reconstruction.hull.halo)
 
 
 def _start(
@@ -251,4 +252,22 @@ def _start(
     say(f"object found by {matte.method}, {matte.coverage:.0%} of the picture; see {folder}/mask.png")
     for remark in remarks(photo.rgba, matte.cropped):
         say(f"note: {remark}")
+    if settings.symmetry == "auto":
+        say(_plane_found(views, photo, source, settings))
     return _Work(folder, views, photo, settings, source, distance)
+
+
+def _plane_found(views: NovelViews, photo: Photo, source: OrbitPose | None, sampling: SamplingSettings) -> str:
+    """About which plane the model guesses that the object is symmetric, in words.
+
+    Raises:
+        ValueError: the model has no use for one.
+    """
+    from zero123.geometry.orbit import relative_moves
+
+    believed = views.belief(photo, relative_moves([0.0], [0.0], [0.0]), source, sampling)
+    if believed is None or believed.plane is None:
+        raise ValueError(f"--symmetry must be left out: {views.model.settings.name} has no use for it")
+    degrees = math.degrees(believed.plane)
+    degrees = degrees - 180 if degrees > 90 else degrees  # a plane has two sides, of which the nearer one is told
+    return f"left and right taken to be alike about {degrees:.0f}° to the right of the camera; --symmetry DEGREES tells"

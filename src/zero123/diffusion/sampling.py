@@ -72,7 +72,7 @@ class SamplingSettings:
             raise ValueError(f"solver must be one of {', '.join(get_args(Solver))}, got {self.solver!r}")
         if isinstance(self.symmetry, str) and self.symmetry not in ("auto", "none"):
             raise ValueError(f'symmetry must be "auto", "none" or degrees, got {self.symmetry!r}')
-        if not isinstance(self.symmetry, str) and not abs(self.symmetry) <= 360:
+        if not isinstance(self.symmetry, str) and (isinstance(self.symmetry, bool) or not abs(self.symmetry) <= 360):
             raise ValueError(f"symmetry must be from -360 to 360 degrees, got {self.symmetry}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be in 0 to 2^63 - 1, got {self.seed}")

@@ -13,7 +13,14 @@ from typing import Literal
 import numpy as np
 
 from zero123.evaluation.rotation_search import best_rotation
-from zero123.evaluation.surface_distance import Array, chamfer, f_score, one_way_distances, surface_points
+from zero123.evaluation.surface_distance import (
+    Array,
+    chamfer,
+    f_score,
+    nearest,
+    normal_consistency,
+    surface_samples,
+)
 from zero123.evaluation.volume import volume_iou
 from zero123.meshes.mesh import Mesh
 
@@ -44,7 +51,7 @@ class ShapeScores:
 
     Attributes:
         scores: `chamfer_mean`, `chamfer_sum`, `chamfer_squared_mean`, `chamfer_squared_sum`, `f_score@T` for each
-            threshold, `volume_iou`.
+            threshold, `normal_consistency`, `volume_iou`.
         rotation: done before normalising, (3, 3).
     """
 
@@ -76,10 +83,11 @@ def compare_shapes(
     made, truth = _used(made, "made"), _used(truth, "truth").unit_cube()
     rotation = np.eye(3) if search == "none" else best_rotation(made, truth, search, settings.seed)
     turned = made.replace(vertices=(made.vertices @ rotation.T).astype(np.float32)).unit_cube()
-    points = (surface_points(m, settings.points, settings.seed + k) for k, m in enumerate((turned, truth)))
-    distances = one_way_distances(*points)
+    own, other = (surface_samples(m, settings.points, settings.seed + k) for k, m in enumerate((turned, truth)))
+    distances, numbers = nearest(own.points, other.points)
     scores = chamfer(distances)
     scores |= {f"f_score@{t:g}": f_score(distances, t) for t in settings.thresholds}
+    scores["normal_consistency"] = normal_consistency(own, other, numbers)
     scores["volume_iou"] = volume_iou(turned, truth, settings.resolution)
     return ShapeScores(scores, rotation)
 

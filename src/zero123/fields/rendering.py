@@ -38,11 +38,13 @@ class March:
         weight_threshold: colours are looked up only where a sample's weight exceeds this; the others count as zero
             colour.
         far_depth: distance given to what lies behind the field, world units.
+        colours_shape: share of the colours' gradient that reaches density, in [0, 1]; opacity's and depth's does all.
     """
 
     step: float
     weight_threshold: float = 1e-4
     far_depth: float = 10.0
+    colours_shape: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,9 @@ def render(
     shown = weights.detach()[rows, columns] > march.weight_threshold
     rows, columns, points = rows[shown], columns[shown], points[shown]
     share = weights[rows, columns]
-    colour = behind[:, None] * background
-    colour = colour.index_add(0, rows, share[:, None] * field.features(points))
+    told, free = (weight.detach().lerp(weight, march.colours_shape) for weight in (share, behind))
+    colour = free[:, None] * background
+    colour = colour.index_add(0, rows, told[:, None] * field.features(points))
     depth = (weights * distance).sum(dim=-1) + behind * march.far_depth
     return Rendered(colour, 1 - behind, depth, weights, points, rows, share)
 

@@ -135,3 +135,12 @@ def _lifted_from_white(small: Tensor) -> Tensor:
 def _whole(length: float, error: Callable[[int], float]) -> int:
     """The whole number of pixels beside `length` with the smaller error, at least 1."""
     return min((max(1, math.floor(length)), max(1, math.ceil(length))), key=error)
+
+
+def shifted(picture: Tensor, by: Tensor) -> Tensor:
+    """A straight-alpha picture (4, H, W) moved by whole pixels (x, y), (2,); what comes in from outside is empty."""
+    across, down = (int(v) for v in by)
+    height, width = picture.shape[-2:]
+    room = max(abs(across), abs(down))
+    wide = torch.nn.functional.pad(picture, (room,) * 4)
+    return wide[:, room - down : room - down + height, room - across : room - across + width]

@@ -12,7 +12,7 @@ from torch import Tensor
 from zero123.geometry.camera import Camera
 from zero123.meshes.atlas import texels_of, textured, unwrap
 from zero123.meshes.light import light_on, without_light
-from zero123.meshes.mesh import Mesh
+from zero123.meshes.mesh import Mesh, linked
 from zero123.meshes.texture import Sight
 
 Paint = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
@@ -47,7 +47,7 @@ def bake(
     mesh: Mesh,
     size: int,
     paint: Paint,
-    photo: Photo | None = None,
+    photos: Sequence[Photo] = (),
     cameras: Sequence[Camera] = (),
     even_light: float = 0.0,
 ) -> Mesh:
@@ -61,17 +61,17 @@ def bake(
         mesh: without texture.
         size: side of the texture, texels; below 16 for vertex colours only.
         paint: what the field says.
-        photo: what is painted over it; None for nothing.
+        photos: what is painted over it; where several saw a place, the one that saw it most squarely counts most.
         cameras: of the views that the field was fitted to, one each; none to believe the field everywhere.
         even_light: share of the light that the colours hold which is taken out of them, in [0, 1]; see `light_on`.
 
     Raises:
-        ValueError: the photo's shape does not fit its camera.
+        ValueError: a photo's shape does not fit its camera.
     """
     normals = mesh.vertex_normals()
     known = paint(mesh.vertices, normals)
-    layers = _layers(mesh, normals, known, photo, cameras)
-    colours = _mixed(known, layers, mesh.vertices, normals, photo)
+    layers = _layers(mesh, normals, known, photos, cameras)
+    colours = _mixed(known, layers, mesh.vertices, normals, photos)
     mesh = mesh.replace(vertex_colours=colours.astype(np.float32), normals=normals)
     light = even_light * light_on(mesh) if even_light else None
     if light is not None:
@@ -83,8 +83,8 @@ def bake(
     points = texels.interpolated(flat, flat.vertices).astype(np.float32)
     smooth = texels.interpolated(flat, normals[origin])
     smooth = (smooth / np.maximum(np.linalg.norm(smooth, axis=-1, keepdims=True), 1e-9)).astype(np.float32)
-    near = _Layers(texels.interpolated(flat, layers.values[origin]), layers.sight)
-    colours = _mixed(paint(points, smooth), near, points, smooth, photo)
+    near = _Layers(texels.interpolated(flat, layers.values[origin]), layers.sights)
+    colours = _mixed(paint(points, smooth), near, points, smooth, photos)
     return textured(flat, texels, colours if light is None else without_light(colours, smooth, light))
 
 
@@ -105,22 +105,19 @@ def spread(
     Returns:
         (N, C).
     """
-    from scipy.sparse import coo_matrix, diags
+    from scipy.sparse import diags
     from scipy.sparse.linalg import splu
 
     count, weights = len(mesh.vertices), np.asarray(weights, np.float64)
-    a, b, c = mesh.faces.T
-    starts, ends = np.concatenate((a, b, c, b, c, a)), np.concatenate((b, c, a, a, b, c))
-    links = coo_matrix((np.ones(len(starts)), (starts, ends)), shape=(count, count)).tocsr()
-    links.data[:] = 1.0
-    length = float(np.linalg.norm(mesh.vertices[starts] - mesh.vertices[ends], axis=1).mean())
+    links, degree = linked(mesh.faces, count)
+    corners = mesh.vertices[mesh.faces]
+    length = float(np.linalg.norm(corners - np.roll(corners, -1, axis=1), axis=-1).mean())
     # On even triangles, six edges to a vertex, the edges' part is 3/2 of the squared gradient times the squared length.
     pull = max(1.5 * (length / reach) ** 2, 1e-9)
     mean = np.zeros(values.shape[1])
     if np.isinf(reach) and weights.sum() > 0:
         mean = (values * weights[:, None]).sum(axis=0) / weights.sum()
-    degree = np.asarray(links.sum(axis=1))[:, 0] if links.ndim == 2 else links.sum(axis=1)
-    system = (diags(degree + weights + pull) - links).tocsc()
+    system = (diags(degree[:, 0] + weights + pull) - links).tocsc()
     return splu(system).solve((values - mean) * weights[:, None]) + mean
 
 
@@ -129,16 +126,20 @@ class _Layers:
     """What is mixed into the field's colour at some points.
 
     Attributes:
-        values: trust in the field, what is filled in, the photo's difference from both; (K, 7).
-        sight: of the photo; None without one.
+        values: trust in the field, what is filled in, the photos' difference from both; (K, 7).
+        sights: of the photos.
     """
 
     values: NDArray[np.float64]
-    sight: Sight | None
+    sights: list[Sight]
 
 
 def _layers(
-    mesh: Mesh, normals: NDArray[np.float32], known: NDArray[np.float32], photo: Photo | None, cameras: Sequence[Camera]
+    mesh: Mesh,
+    normals: NDArray[np.float32],
+    known: NDArray[np.float32],
+    photos: Sequence[Photo],
+    cameras: Sequence[Camera],
 ) -> _Layers:
     """The layers at the vertices."""
     trust, fill = np.ones(len(known)), np.asarray(known, np.float64)
@@ -146,13 +147,28 @@ def _layers(
         squarely = np.max([Sight(mesh, camera).squarely(mesh.vertices, normals) for camera in cameras], axis=0)
         trust = np.clip(squarely / _SURE, 0, 1)
         fill = spread(mesh, known, _HOLD * trust, np.inf)
-    shift, sight = np.zeros_like(fill), None
-    if photo is not None:
-        sight = Sight(mesh, photo.camera)
-        colour, belief = sight.read(photo.picture, mesh.vertices, normals)
+    shift, sights = np.zeros_like(fill), [Sight(mesh, photo.camera) for photo in photos]
+    if photos:
+        colour, belief = _shown(sights, photos, mesh.vertices, normals)
         base = trust[:, None] * known + (1 - trust[:, None]) * fill
-        shift = photo.strength * spread(mesh, colour - base, belief, photo.reach)
-    return _Layers(np.concatenate((trust[:, None], fill, shift), axis=1), sight)
+        shift = max(p.strength for p in photos) * spread(mesh, colour - base, belief, photos[0].reach)
+    return _Layers(np.concatenate((trust[:, None], fill, shift), axis=1), sights)
+
+
+def _shown(
+    sights: Sequence[Sight], photos: Sequence[Photo], points: NDArray[np.floating], normals: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Colours that the photos show at points, (K, 3), and how far one of them is to be believed, (K,).
+
+    A photo counts where those before it are not believed.
+    """
+    colour, left = np.zeros((len(points), 3)), np.ones(len(points))
+    for sight, photo in zip(sights, photos, strict=True):
+        seen, belief = sight.read(photo.picture, points, normals)
+        colour += (left * belief)[:, None] * seen
+        left = left * (1 - belief)
+    belief = 1 - left
+    return colour / np.maximum(belief, 1e-9)[:, None], belief
 
 
 def _mixed(
@@ -160,13 +176,13 @@ def _mixed(
     layers: _Layers,
     points: NDArray[np.float32],
     normals: NDArray[np.float32],
-    photo: Photo | None,
+    photos: Sequence[Photo],
 ) -> NDArray[np.float64]:
     """Colours in [0, 1], (K, 3)."""
     trust, fill, shift = layers.values[:, :1], layers.values[:, 1:4], layers.values[:, 4:]
     colours = trust * field + (1 - trust) * fill + shift
-    if photo is not None and layers.sight is not None:
-        seen, belief = layers.sight.read(photo.picture, points, normals)
-        weight = photo.strength * belief[:, None]
+    if photos:
+        seen, belief = _shown(layers.sights, photos, points, normals)
+        weight = max(p.strength for p in photos) * belief[:, None]
         colours = (1 - weight) * colours + weight * seen
     return np.clip(colours, 0, 1)

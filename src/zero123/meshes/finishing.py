@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zero123.meshes.mesh import Mesh
+from zero123.meshes.mesh import Mesh, linked
 from zero123.meshes.surface import is_watertight, keep_large_parts, without_unused
 
 _COMMON = 6
@@ -31,7 +31,7 @@ def smooth(mesh: Mesh, rounds: int = 10, inwards: float = 0.5, outwards: float =
         inwards: share of the way to the mean, in (0, 1).
         outwards: the second step's, negative and longer.
     """
-    links, degree = _links(mesh.faces, len(mesh.vertices))
+    links, degree = linked(mesh.faces, len(mesh.vertices))
     vertices = mesh.vertices.astype(np.float64)
     for _ in range(rounds):
         for share in (inwards, outwards):
@@ -74,7 +74,7 @@ def smooth_keeping_edges(mesh: Mesh, rounds: int = 20, turn: float = 0.25, first
         along = touching @ (normals * offset[:, None])
         outer = touching @ (normals[:, :, None] * normals[:, None]).reshape(-1, 9)
         vertices = vertices + (along - np.einsum("nij,nj->ni", outer.reshape(-1, 3, 3), vertices)) / faces_around
-    drift, (links, degree) = vertices - mesh.vertices, _links(faces, len(vertices))
+    drift, (links, degree) = vertices - mesh.vertices, linked(faces, len(vertices))
     for _ in range(_COMMON):
         drift = (drift + links @ drift) / (degree + 1)
     return mesh.replace(vertices=(vertices - drift).astype(np.float32), normals=None)
@@ -206,17 +206,6 @@ def _walk(first: int, onward: dict[int, list[int]]) -> list[NDArray[np.int64]]:
             del place[passed]
         rims.append(np.array(rim))
     return rims
-
-
-def _links(faces: NDArray[np.int64], count: int) -> tuple[Any, NDArray[np.float64]]:
-    """Which of N vertices share an edge, sparse (N, N), 1 where they do, and how many others each has, (N, 1)."""
-    from scipy.sparse import coo_matrix
-
-    a, b, c = faces.T
-    rows, columns = np.concatenate((a, b, b, c, c, a)), np.concatenate((b, a, c, b, a, c))
-    links = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count)).tocsr()
-    links.data[:] = 1.0
-    return links, np.maximum(np.asarray(links.sum(axis=1)), 1)
 
 
 def _face_neighbours(faces: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], Any]:

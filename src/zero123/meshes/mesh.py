@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,17 @@ def read_texture(texture: NDArray[np.float32], uv: NDArray[np.floating]) -> NDAr
     upper = texture[top, left] * (1 - fx) + texture[top, right] * fx
     lower = texture[bottom, left] * (1 - fx) + texture[bottom, right] * fx
     return upper * (1 - fy) + lower * fy
+
+
+def linked(faces: NDArray[np.int64], count: int) -> tuple[Any, NDArray[np.float64]]:
+    """Which of N vertices share an edge, sparse (N, N), 1 where they do, and with how many, at least 1, (N, 1)."""
+    from scipy.sparse import coo_matrix
+
+    a, b, c = faces.T
+    rows, columns = np.concatenate((a, b, b, c, c, a)), np.concatenate((b, a, c, b, a, c))
+    links = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count)).tocsr()
+    links.data[:] = 1.0
+    return links, np.maximum(np.asarray(links.sum(axis=1)), 1)
 
 
 def concatenate(meshes: list[Mesh]) -> Mesh:

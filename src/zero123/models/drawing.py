@@ -63,10 +63,13 @@ class Belief:
             which its pictures do not say. The drafts' own outlines, or what the volume stops of the light.
         doubt: how wrong it expects the pictures to be, standard deviation, (V, S, S), on the CPU; None of models that
             draw no drafts.
+        plane: about which the object is taken to be its own mirror image, counter-clockwise from the photo's camera,
+            radians in [0, pi); None where it is not.
     """
 
     opacity: Tensor
     doubt: Tensor | None
+    plane: float | None = None
 
 
 def latents_of(
@@ -155,7 +158,7 @@ def belief(model: ViewModel, look: Look, relative: RelativePose, batch: int) -> 
             doubt += [] if seen.doubt is None else [seen.doubt.cpu()]
     size = (model.settings.image_size,) * 2
     fine = F.interpolate(torch.cat(opacity), size, mode="bicubic")[:, 0].clamp(0, 1)
-    return Belief(fine, torch.cat(doubt)[:, 0] if doubt else None)
+    return Belief(fine, torch.cat(doubt)[:, 0] if doubt else None, None if look.plane is None else float(look.plane[0]))
 
 
 def _decoded(model: ViewModel, latents: Tensor, fitting: Batches) -> Tensor:

@@ -33,7 +33,8 @@ class FitSettings:
         density_smoothness: of the total variation of density.
         colour_smoothness: of the total variation of colour.
         entropy_weight: of rays that are neither blocked nor free; grows from 0 over all steps.
-        input_weight: how many times more the first view, the input, counts than a generated one.
+        input_weight: how many times more a photo counts than a drawn view.
+        colours_shape: share of the colours' gradient that reaches density, in [0, 1]; drawn views differ and dig pits.
         seconds: stop early after this time; None for no limit. With a limit, slow machines may give another result.
         window: steps over which errors are averaged to see whether they still fall, and a stage ends early if they do
             not; 0 for never.
@@ -49,6 +50,7 @@ class FitSettings:
     colour_smoothness: float = 0.05
     entropy_weight: float = 0.01
     input_weight: float = 4.0
+    colours_shape: float = 1.0
     seconds: float | None = None
     window: int = 0
     seed: int = 0
@@ -69,6 +71,7 @@ class Rays:
         alpha: silhouette, (N,).
         confidence: in the silhouette, (N,).
         painted: confidence in the colour, (N,).
+        emphasis: how many times more it counts than a drawn view's, (N,).
         view: number of the view, (N,).
     """
 
@@ -80,6 +83,7 @@ class Rays:
     alpha: Tensor
     confidence: Tensor
     painted: Tensor
+    emphasis: Tensor
     view: Tensor
 
     def __getitem__(self, index: Tensor) -> Rays:
@@ -95,12 +99,14 @@ class Told:
         alpha: silhouettes, (V, H, W).
         confidence: in the silhouettes, (V, H, W).
         painted: in the colours, (V, H, W).
+        emphasis: how many times more a view counts than a drawn one, (V,).
     """
 
     colour: Tensor
     alpha: Tensor
     confidence: Tensor
     painted: Tensor
+    emphasis: Tensor
 
 
 def gather_rays(told: Told, camera: Camera, hull: Hull, occupied: Tensor) -> Rays:
@@ -118,7 +124,7 @@ def gather_rays(told: Told, camera: Camera, hull: Hull, occupied: Tensor) -> Ray
         origins, directions = camera[view].rays(pixels.to(camera.world_from_camera))
         number = torch.full((len(origins),), view, device=origins.device)
         layers = (layer[view].flatten() for layer in (told.alpha, told.confidence, told.painted))
-        facts = (told.colour[view].flatten(1).T, *layers, number)
+        facts = (told.colour[view].flatten(1).T, *layers, told.emphasis[number], number)
         kept.append(narrowed(Rays(origins, directions, origins[:, 0], origins[:, 0], *facts), occupied, hull))
     return Rays(*(torch.cat([getattr(part, name) for part in kept]) for name in Rays.__dataclass_fields__))
 
@@ -269,14 +275,14 @@ def _loss(
 ) -> tuple[Tensor, Tensor]:
     """The loss of one step and the plain error of each ray."""
     offset = torch.rand(len(batch.view), generator=generator).to(batch.colour)
-    span, march = (batch.near, batch.far), March(field.voxel, 1e-3)
+    span, march = (batch.near, batch.far), March(field.voxel, 1e-3, colours_shape=settings.colours_shape)
     # Before white alone, white paint would pass for empty space wherever silhouettes disagree;
     # before changing colours it does not.
     anything = torch.rand(batch.colour.shape, generator=generator).to(batch.colour)
     behind = torch.where(batch.confidence[:, None] < 1, 1.0, anything)
     target = batch.colour + (behind - 1) * (1 - batch.alpha[:, None])
     seen = render(field, batch.origins, batch.directions, behind, march, span, occupied, offset)
-    trusted = weights[batch.view] * torch.where(batch.view == 0, settings.input_weight, 1.0)
+    trusted = weights[batch.view] * batch.emphasis
     # Absolute differences: where views disagree the median wins, not a blur of all.
     colour = _robust(seen.colour - target).mean(dim=-1) * batch.painted
     shape = _robust(seen.opacity - batch.alpha) * batch.confidence

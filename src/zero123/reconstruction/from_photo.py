@@ -12,8 +12,9 @@ from torch import Tensor
 
 from zero123.diffusion.sampling import Begin, SamplingSettings
 from zero123.geometry.camera import Camera
-from zero123.geometry.orbit import RADIUS, OrbitPose, RelativePose
+from zero123.geometry.orbit import RADIUS, OrbitPose
 from zero123.geometry.paths import turntable
+from zero123.images.alpha import composite
 from zero123.images.photo import Photo
 from zero123.machine import out_of_memory
 from zero123.pipeline import NovelViews
@@ -45,11 +46,12 @@ class Watch:
     smaller: Callable[[ReconstructionSettings], None] = lambda settings: None
 
 
-# Made views are softer than photographs: their outlines fade to white, what is fog in them is no shape to keep, and the
+# Made views are softer than photographs: their outlines fade to white, what is fog in them is no shape to keep, where
+# their colours differ a field would dig the dark ones into the surface, and the
 # colours of sides that the photo does not show are paler than they should be.
 _SOFT_VIEWS = ReconstructionSettings(
     hull=HullSettings(halo=0.25, agreement=0.8, first_whole=True),
-    fit=FitSettings(density_smoothness=0.6),
+    fit=FitSettings(density_smoothness=0.6, colours_shape=0.0),
     rim=3,
     input_outline=True,
     photo_tint=0.5,
@@ -170,29 +172,31 @@ def from_photo(
     settings, start, watch = settings or PhotoSettings(), time.monotonic(), watch or Watch()
     source = _source(views, photo, settings, progress)
     poses = OrbitPose.cat([all_around(settings), near_photo(source, settings)])
-    everything, begin = OrbitPose.cat([source, poses]), None
+    shown, taken = with_mirror_image(photo, source, settings.sampling)
+    count, everything, begin = len(shown), OrbitPose.cat([taken, poses]), None
     sampling = replace(settings.sampling, tilted_looks=False, photo_detail=False)
-    outlines = _outlines(views, photo, poses.relative_to(source), sampling, source)
+    believed = views.belief(photo, poses.relative_to(source), source, sampling)
+    outlines = shown[:, 3] if believed is None else torch.cat((shown[:, 3], believed.opacity))
     for left in reversed(range(settings.rounds)):
         asked = (photo, poses.relative_to(source), sampling, source, _named(progress, "views"))
-        pictures = views(*asked) if begin is None else views(*asked, begin)
-        images = torch.cat((photo.on_white[None], pictures))
+        drawn = views(*asked) if begin is None else views(*asked, begin)
+        images = torch.cat((composite(shown, torch.ones(3)), drawn))
         watch.views(images)
         camera = Camera.from_orbit(everything, hw=(images.shape[-2], images.shape[-1]))
         if left:
-            draft = from_views(images, camera, _quick(settings.reconstruction), None, outlines, watch.field)
-            begin = Begin(renders(draft.field, camera)[1:], settings.strength)
+            draft = from_views(images, camera, _quick(settings.reconstruction), None, outlines, watch.field, count)
+            begin = Begin(renders(draft.field, camera)[count:], settings.strength)
     how = settings.reconstruction
     if settings.seconds is not None:
         how = within(how, settings.seconds - (time.monotonic() - start))
     told = _named(progress, "fit")
 
     def make(fitting: ReconstructionSettings) -> Reconstruction:
-        found = from_views(images, camera, fitting, told, outlines, watch.field)
+        found = from_views(images, camera, fitting, told, outlines, watch.field, count)
         if not settings.unseen.steps:
             return found
         teacher = Teacher(views.model, photo.on_white[None], source, settings.unseen.scale, sds_weight)
-        own = (photo, camera, replace(settings, reconstruction=fitting), _named(progress, "unseen"))
+        own = (camera, replace(settings, reconstruction=fitting), _named(progress, "unseen"))
         return _with_unseen(found, teacher, *own)
 
     return _as_memory_allows(make, how, watch), images, everything
@@ -205,7 +209,6 @@ _LOOKS = 64
 def _with_unseen(
     found: Reconstruction,
     teacher: Teacher,
-    photo: Photo,
     camera: Camera,
     settings: PhotoSettings,
     progress: Callable[[int, int], None] | None,
@@ -214,8 +217,7 @@ def _with_unseen(
     changed = refined(found.field, teacher, camera.resized((_LOOKS, _LOOKS)), settings.unseen, progress)
     if not bool(changed.any()):
         return found
-    picture = torch.cat((photo.on_white, photo.rgba[3:]))
-    return replace(found, mesh=mesh_of(found.field, found.hull, picture, camera, settings.reconstruction))
+    return replace(found, mesh=mesh_of(found.field, found.hull, found.photos, camera, settings.reconstruction))
 
 
 def _quick(settings: ReconstructionSettings) -> ReconstructionSettings:
@@ -239,12 +241,16 @@ def _as_memory_allows(
         watch.smaller(settings)
 
 
-def _outlines(
-    views: NovelViews, photo: Photo, relative: RelativePose, sampling: SamplingSettings, source: OrbitPose
-) -> Tensor:
-    """The photo's own silhouette and, where the model says it, its belief in those of V views, (1 [+ V], S, S)."""
-    believed = views.belief(photo, relative, source, sampling)
-    return photo.rgba[3:] if believed is None else torch.cat((photo.rgba[3:], believed.opacity))
+def with_mirror_image(photo: Photo, source: OrbitPose, sampling: SamplingSettings) -> tuple[Tensor, OrbitPose]:
+    """A photo, and its mirror image as it would have been taken of an object whose plane of symmetry was told.
+
+    Returns:
+        Straight alpha, (P, 4, S, S), and poses of their cameras, (P,): P is 2 where a plane was told, else 1.
+    """
+    if isinstance(sampling.symmetry, str):
+        return photo.rgba[None], source
+    twin = replace(source, azimuth=source.azimuth + 2 * math.radians(sampling.symmetry))
+    return torch.stack((photo.rgba, photo.rgba.flip(-1))), OrbitPose.cat([source, twin])
 
 
 def _source(views: NovelViews, photo: Photo, settings: PhotoSettings, progress: Progress | None) -> OrbitPose:

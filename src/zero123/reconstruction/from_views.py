@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch.nn import functional
 from zero123.fields.surface_colours import field_colours
 from zero123.fields.voxels import VoxelField
 from zero123.geometry.camera import Camera
+from zero123.images.framing import shifted
 from zero123.meshes.bake import Photo, bake
 from zero123.meshes.finishing import clean
 from zero123.meshes.mesh import Mesh
@@ -81,6 +83,7 @@ class Reconstruction:
         mesh: closed surface with vertex colours and, unless it was not wanted, a texture.
         hull: what the outlines said.
         weights: trust in each view after the fit, (V,), in [0, 1]; low ones disagree with the rest.
+        photos: straight alpha, (P, 4, H, W), moved to their places.
         view_height: height of the views in which `hull.shifts` are measured, pixels.
     """
 
@@ -88,6 +91,7 @@ class Reconstruction:
     mesh: Mesh
     hull: Hull
     weights: Tensor
+    photos: Tensor
     view_height: int
 
 
@@ -98,18 +102,20 @@ def from_views(
     progress: Progress | None = None,
     outlines: Tensor | None = None,
     show: Show | None = None,
+    photos: int = 1,
 ) -> Reconstruction:
     """Reconstruct an object from views that agree roughly.
 
     Args:
-        images: (V, 3, H, W) on white, or (V, 4, H, W) with straight alpha, in [0, 1]; the first is the input picture.
+        images: (V, 3, H, W) on white, or (V, 4, H, W) with straight alpha, in [0, 1]; photos first, then drawn views.
         camera: V cameras, `world_from_camera` (V, 4, 4); `hw` that of the images.
         settings: None for the defaults.
         progress: called with (steps done, steps in all) of the fit.
-        outlines: what is known of silhouettes besides the pictures, since white on white tells nothing: of the input
-            alone, (1, H, W), its own alpha; or of all views, (V, H, W), in [0, 1], the others as far as who drew them
+        outlines: what is known of silhouettes besides the pictures, since white on white tells nothing: of the photos
+            alone, (P, H, W), their own alpha; or of all views, (V, H, W), in [0, 1], the others as far as who drew them
             believes in the object there.
         show: called with the field now and then while it is fitted.
+        photos: how many of the images are photos, P, at least 1: believed more than views that were drawn.
 
     Raises:
         ValueError: shapes do not fit, values are not finite, or the outlines share no volume.
@@ -119,42 +125,47 @@ def from_views(
     images, views = images.float(), Camera(camera.world_from_camera.float(), camera.field_of_view, camera.hw)
     small, cameras = _shrunk(images, views, settings.picture_size)
     alpha, confidence = silhouettes(small, settings.hull.halo)
-    photo = _with_alpha(images[0])
-    told = Told(_on_white(small), alpha, confidence, _painted(alpha, settings.rim))
+    emphasis = torch.where(torch.arange(len(images), device=images.device) < photos, settings.fit.input_weight, 1.0)
+    told = Told(_on_white(small), alpha, confidence, _painted(alpha, settings.rim, photos), emphasis)
     if outlines is not None:
-        photo = torch.cat((images[0, :3], outlines[:1].to(images)))
-        told = _outlined(told, outlines.to(images), settings.rim)
+        told = _outlined(told, outlines.to(images), settings.rim, photos)
     hull = voted_hull(told.alpha, cameras, settings.hull)
     occupied = _widened(hull.votes > settings.hull.doubt)
     rays = gather_rays(told, cameras, hull, occupied)
     found, weights = fit(rays, hull, occupied, settings.hull.agreement, settings.fit, progress, show)
-    return Reconstruction(found, mesh_of(found, hull, photo, views, settings), hull, weights, cameras.hw[0])
+    known: Any = [None] * photos if outlines is None else outlines[:photos]
+    pictures = [_with_alpha(image, outline) for image, outline in zip(images[:photos], known, strict=True)]
+    out = -hull.shifts[:photos] * (images.shape[-2] / cameras.hw[0])
+    placed = torch.stack([shifted(picture, by) for picture, by in zip(pictures, out.round(), strict=True)])
+    mesh = mesh_of(found, hull, placed, views, settings)
+    return Reconstruction(found, mesh, hull, weights, placed, cameras.hw[0])
 
 
-def _outlined(told: Told, outlines: Tensor, rim: int) -> Told:
-    """What pictures say, (V), where the silhouettes of the first or of all of them are known better."""
+def _outlined(told: Told, outlines: Tensor, rim: int, photos: int) -> Told:
+    """What pictures say, (V), where the silhouettes of the photos or of all of them are known better."""
     known = functional.interpolate(outlines[:, None], told.alpha.shape[1:], mode="area")[:, 0]
     count = len(known)
     # Where the model is sure its pictures are sharper than its belief; the belief adds what is faint or white in them.
-    known = torch.cat((known[:1], torch.maximum(hardened(known[1:]), told.alpha[1:count])))
+    known = torch.cat((known[:photos], torch.maximum(hardened(known[photos:]), told.alpha[photos:count])))
     alpha, confidence = torch.cat((known, told.alpha[count:])), told.confidence.clone()
     confidence[:count] = 1
     colour, painted = told.colour.clone(), told.painted.clone()
     # Beyond its outline a picture shows nothing, and where it is white within, it may have been cut off or be white.
-    colour[1:count] = 1 - (1 - colour[1:count]) * known[1:, None]
-    painted[1:count] = _painted(known, rim)[1:]
-    painted[1:count][told.alpha[1:count] < 0.5] = _RIM
-    return Told(colour, alpha, confidence, painted)
+    drawn = slice(photos, count)
+    colour[drawn] = 1 - (1 - colour[drawn]) * known[drawn, None]
+    painted[drawn] = _painted(known, rim, photos)[drawn]
+    painted[drawn][told.alpha[drawn] < 0.5] = _RIM
+    return Told(colour, alpha, confidence, painted, told.emphasis)
 
 
-def mesh_of(found: VoxelField, hull: Hull, photo: Tensor, views: Camera, settings: ReconstructionSettings) -> Mesh:
+def mesh_of(found: VoxelField, hull: Hull, photos: Tensor, views: Camera, settings: ReconstructionSettings) -> Mesh:
     """The clean, coloured surface of a field.
 
     Args:
         found: the field.
         hull: where the object may be.
-        photo: the input picture, straight alpha, (4, H, W).
-        views: all cameras, the photo's first; `hw` the photo's.
+        photos: straight alpha, (P, 4, H, W).
+        views: all cameras, the photos' first; `hw` the photos'.
         settings: of surface and colours.
 
     Raises:
@@ -163,8 +174,8 @@ def mesh_of(found: VoxelField, hull: Hull, photo: Tensor, views: Camera, setting
     occupied = _widened(hull.votes > settings.hull.doubt)
     density = surface_density(found, occupied, settings.blur)
     if settings.input_outline:
-        density, found = kept_to(density, found, photo, views[0], settings.level, settings.picture_size)
-    return painted(surface_of(density, found, settings), found, photo, views, settings)
+        density, found = kept_to(density, found, photos, views, settings.level, settings.picture_size)
+    return painted(surface_of(density, found, settings), found, photos, views, settings)
 
 
 @torch.no_grad()
@@ -204,22 +215,22 @@ def surface_of(density: Tensor, found: VoxelField, settings: ReconstructionSetti
     return clean(mesh, settings.faces, settings.smallest_part, settings.smoothing)
 
 
-def painted(mesh: Mesh, found: VoxelField, photo: Tensor, views: Camera, settings: ReconstructionSettings) -> Mesh:
-    """The mesh with vertex colours and a texture from the field and from the input picture.
+def painted(mesh: Mesh, found: VoxelField, photos: Tensor, views: Camera, settings: ReconstructionSettings) -> Mesh:
+    """The mesh with vertex colours and a texture from the field and from the photos.
 
     Args:
         mesh: the field's surface.
         found: the field.
-        photo: the input picture, straight alpha, (4, H, W).
-        views: all cameras, the photo's first; `hw` the photo's.
+        photos: straight alpha, (P, 4, H, W).
+        views: all cameras, the photos' first; `hw` the photos'.
         settings: texture, input_colours.
     """
     size = settings.texture
     if size is None:
-        size = int(min(max(2 ** math.ceil(math.log2(4 * photo.shape[-1])), 512), 2048))
-    cameras = [views[k].resized((photo.shape[-2], photo.shape[-1])) for k in range(len(views.world_from_camera))]
-    over = Photo(photo, cameras[0], settings.input_colours)
-    paint = tinted(partial(field_colours, found), photo, cameras[0], settings.photo_tint)
+        size = int(min(max(2 ** math.ceil(math.log2(4 * photos.shape[-1])), 512), 2048))
+    cameras = [views[k].resized((photos.shape[-2], photos.shape[-1])) for k in range(len(views.world_from_camera))]
+    over = [Photo(p, c, settings.input_colours) for p, c in zip(photos, cameras, strict=False)]
+    paint = tinted(partial(field_colours, found), photos[0], cameras[0], settings.photo_tint)
     return bake(mesh, size, paint, over, cameras, settings.even_light)
 
 
@@ -254,21 +265,27 @@ def _on_white(images: Tensor) -> Tensor:
     return images[:, :3] * images[:, 3:] + 1 - images[:, 3:]
 
 
-def _painted(alpha: Tensor, rim: int) -> Tensor:
-    """How far the views' colours are to be believed, (V, H, W), in [0, 1]; the first view's everywhere."""
+def _painted(alpha: Tensor, rim: int, photos: int) -> Tensor:
+    """How far the views' colours are to be believed, (V, H, W), in [0, 1]; the photos' everywhere."""
     painted = torch.ones_like(alpha)
     if rim:
         # Not 0: a thin thing is all rim.
-        painted[1:] = torch.where(beside_outlines(alpha[1:], rim), _RIM, painted[1:])
+        painted[photos:] = torch.where(beside_outlines(alpha[photos:], rim), _RIM, painted[photos:])
     return painted
 
 
-def _with_alpha(image: Tensor) -> Tensor:
-    """One image with its silhouette as alpha, (4, H, W); white enclosed by the object counts as object."""
+def _with_alpha(image: Tensor, outline: Tensor | None) -> Tensor:
+    """One image with its silhouette, (H, W), as straight alpha, (4, H, W).
+
+    Where it is not known what is white around the object counts as none, and white enclosed by it as object.
+    """
     if image.shape[0] == 4:
-        return image
-    alpha, confidence = silhouettes(image[None])
-    return torch.cat((image, torch.maximum(alpha, (confidence < 1).to(alpha))))
+        return image if outline is None else torch.cat((image[:3], outline[None].to(image)))
+    if outline is None:
+        alpha, confidence = silhouettes(image[None])
+        return torch.cat((image, torch.maximum(alpha, (confidence < 1).to(alpha))))
+    alpha = outline[None].to(image)
+    return torch.cat((((image - 1 + alpha) / alpha.clamp(min=1e-3)).clamp(0, 1), alpha))
 
 
 def _widened(cells: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from zero123.geometry.camera import Camera
 from zero123.meshes.bake import Paint
 from zero123.reconstruction.hull import seen_at
 
-_BLUR = 1 / 32
+_BLUR = 1 / 16
 """Standard deviation, share of the picture's height: a face must not look out of the back of a head."""
 
 _SHOWN = 0.02

@@ -13,15 +13,14 @@ from zero123.files import atomic_path
 from zero123.geometry.camera import Camera
 from zero123.geometry.paths import turntable
 from zero123.images import io
+from zero123.images.framing import shifted
 from zero123.meshes.mesh import Mesh
 from zero123.meshes.raster import draw_depth_and_normals
 from zero123.reconstruction.from_views import Reconstruction
 from zero123.reconstruction.hull import silhouettes
 
 
-def export_dataset(
-    folder: Path, found: Reconstruction, images: Tensor, camera: Camera, photo: Tensor, halo: float = 0.0
-) -> None:
+def export_dataset(folder: Path, found: Reconstruction, images: Tensor, camera: Camera, halo: float = 0.0) -> None:
     """The views a mesh was made from, as a folder with which nerfstudio, COLMAP or gsplat can go on.
 
     Views that were found to be displaced are put in place, so that cameras and pictures fit for readers that know
@@ -32,7 +31,6 @@ def export_dataset(
         found: what was made of the views.
         images: (V, 3, H, W) on white, in [0, 1], the photo first.
         camera: V cameras of that size.
-        photo: the photo's own straight-alpha picture, (4, H, W).
         halo: softness of the views' outlines, see `silhouettes`.
 
     Raises:
@@ -43,10 +41,9 @@ def export_dataset(
     alpha = torch.maximum(alpha, (confidence < 1).to(alpha))[:, None]  # white inside an object is more often paint
     colour = torch.where(alpha > 0, (images - 1 + alpha) / alpha.clamp(min=1e-6), 1.0).clamp(0, 1)
     views = torch.cat((colour, alpha), dim=1)
-    views[0] = photo.to(views)
     scale = images.shape[-2] / min(found.view_height, images.shape[-2])
-    placed = [_moved(view, shift) for view, shift in zip(views, (-found.hull.shifts * scale).round(), strict=True)]
-    write_scene(folder, torch.stack(placed), camera, found.mesh)
+    placed = [shifted(view, shift) for view, shift in zip(views, (-found.hull.shifts * scale).round(), strict=True)]
+    write_scene(folder, torch.cat((found.photos, torch.stack(placed[len(found.photos) :]))), camera, found.mesh)
 
 
 def write_depth_and_normals(folder: Path, mesh: Mesh, count: int = 8, size: int = 256, elevation: float = 0.3) -> None:
@@ -75,12 +72,3 @@ def write_depth_and_normals(folder: Path, mesh: Mesh, count: int = 8, size: int 
         towards = normals * np.array((1, -1, -1), np.float32)[:, None, None]
         layers = np.concatenate((np.where(hit, 0.5 + 0.5 * towards, 1), hit[None]))
         io.save(folder / f"{view:03d}-normals.png", torch.from_numpy(layers.astype(np.float32)))
-
-
-def _moved(view: Tensor, by: Tensor) -> Tensor:
-    """A straight-alpha picture moved by whole pixels (x, y); what comes in from outside is empty."""
-    across, down = (int(v) for v in by)
-    height, width = view.shape[-2:]
-    room = max(abs(across), abs(down))
-    wide = torch.nn.functional.pad(view, (room,) * 4)
-    return wide[:, room - down : room - down + height, room - across : room - across + width]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import gradio as gr
 
 from zero123.ui import long_tasks, tasks
 from zero123.ui.controls import view_settings, within
-from zero123.ui.desk import Desk
+from zero123.ui.desk import Desk, object_front
 from zero123.ui.layout import picture_input
+from zero123.ui.settings import ViewSettings
 
 _CUT_S = 120.0
 
@@ -26,13 +28,14 @@ def add_endpoints(desk: Desk) -> None:
         seed, samples = gr.Number(0, label="seed"), gr.Number(1, label="samples")
         frames, fps, faces = gr.Number(24, label="frames"), gr.Number(12, label="fps"), gr.Number(30_000, label="faces")
         draft = gr.Checkbox(False, label="draft")
-        height = gr.Textbox("", label="photo_elevation")  # a number field would give 0 for nothing, which is a height
+        # number fields would give 0 for nothing, which is a height and a front
+        height, front = gr.Textbox("", label="photo_elevation"), gr.Textbox("", label="front")
         pictures, answer = gr.File(label="files", file_count="multiple"), gr.JSON(label="models")
         go = [gr.Button() for _ in range(5)]
     work = _Endpoints(desk)
     quick: dict[str, Any] = {"concurrency_id": "quick", "concurrency_limit": 4}
     long: dict[str, Any] = {"concurrency_id": "long", "concurrency_limit": 1}
-    drawing, found = [model, steps, scale, seed], [method, height]
+    drawing, found = [model, steps, scale, seed], [method, height, front]
     go[0].click(work.cut_out, [picture, method], pictures, api_name="cut_out", **quick)
     go[1].click(
         work.view, [picture, azimuth, elevation, radius, *drawing, samples, *found], pictures, api_name="view", **quick
@@ -43,7 +46,11 @@ def add_endpoints(desk: Desk) -> None:
 
 
 class _Endpoints:
-    """What the endpoints do; `photo_elevation` is the picture's own height in degrees, "" to have it read."""
+    """What the endpoints do.
+
+    `photo_elevation` is the picture's own height in degrees, "" to have it read; `front`, of an object whose left and
+    right are alike, where its front is, degrees to the right of the camera, "" for one of which that is not known.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -54,22 +61,23 @@ class _Endpoints:
 
     def view(
         self, picture: str | None, azimuth: float, elevation: float, radius: float, model: str, steps: float,
-        scale: float, seed: float, samples: float, background: str, photo_elevation: str, request: gr.Request,
+        scale: float, seed: float, samples: float, background: str, photo_elevation: str, front: str,
+        request: gr.Request,
     ) -> list[str]:  # fmt: skip
         """Pictures of one view: degrees to the right and up of the picture's camera, world units further away."""
         wanted = view_settings((azimuth, elevation, radius), (model, steps, scale, seed), samples)
-        asked = self.desk.request(self._cut(picture, background, request), wanted, photo_elevation)
+        asked = self._asked(picture, background, wanted, photo_elevation, front, request)
         return [str(file) for file in self.desk.draw(request.session_hash, asked).pictures]
 
     def orbit(
         self, picture: str | None, frames: float, elevation: float, fps: float, model: str, steps: float, scale: float,
-        seed: float, background: str, photo_elevation: str, request: gr.Request,
+        seed: float, background: str, photo_elevation: str, front: str, request: gr.Request,
     ) -> list[str]:  # fmt: skip
         """A video of a camera that goes once around, and its views in a ZIP."""
         count = within("frames", frames, 3, self.desk.limits.frames)
         rate = within("fps", fps, 1, 60, whole=False)
         wanted = view_settings((0, elevation, 0), (model, steps, scale, seed))
-        asked = self.desk.request(self._cut(picture, background, request), wanted, photo_elevation)
+        asked = self._asked(picture, background, wanted, photo_elevation, front, request)
         room = self.desk.room(request.session_hash)
         seconds = self.desk.limits.orbit_s
         made = self._whole(long_tasks.orbit, asked, count, rate, room, seconds=seconds, request=request)
@@ -77,12 +85,12 @@ class _Endpoints:
 
     def mesh(
         self, picture: str | None, faces: float, draft: bool, model: str, steps: float, scale: float, seed: float,
-        background: str, photo_elevation: str, request: gr.Request,
+        background: str, photo_elevation: str, front: str, request: gr.Request,
     ) -> list[str]:  # fmt: skip
         """The object as GLB, OBJ (ZIP), PLY, dataset (ZIP) and turntable."""
         options = long_tasks.MeshOptions(within("faces", faces, 500, 200_000), draft=bool(draft))
         wanted = view_settings((0, 0, 0), (model, steps, scale, seed))
-        asked = self.desk.request(self._cut(picture, background, request), wanted, photo_elevation)
+        asked = self._asked(picture, background, wanted, photo_elevation, front, request)
         room = self.desk.room(request.session_hash)
         made = self._whole(long_tasks.mesh, asked, options, room, seconds=self.desk.limits.mesh_s, request=request)
         return [str(file) for file in (made.glb, made.obj, made.ply, made.dataset, made.turntable)]
@@ -99,6 +107,13 @@ class _Endpoints:
         for _ in job:
             pass
         return job.result
+
+    def _asked(
+        self, picture: str | None, background: str, wanted: ViewSettings, photo_elevation: str, front: str,
+        request: gr.Request,
+    ) -> tasks.Request:  # fmt: skip
+        cut = replace(self._cut(picture, background, request), front=object_front(front))
+        return self.desk.request(cut, wanted, photo_elevation)
 
     def _cut(self, picture: str | None, background: str, request: gr.Request) -> tasks.CutOut:
         if picture is None:

@@ -133,7 +133,7 @@ def mesh(models: Models, report: Report, request: Request, options: MeshOptions,
         export_mesh(found.mesh, out / f"model{ending}")
     export_mesh(found.mesh, out / "obj" / "model.obj")
     camera = Camera.from_orbit(poses, hw=(images.shape[-2], images.shape[-1]))
-    export_dataset(out / "dataset", found, images, camera, photo.rgba, settings.reconstruction.hull.halo)
+    export_dataset(out / "dataset", found, images, camera, settings.reconstruction.hull.halo)
     turning = composite(render_turntable(found.mesh), torch.ones(3))
     save_video(out / "turntable.mp4", turning, 12)
     return MadeMesh(

@@ -82,7 +82,7 @@ class Object3D:
             OSError: the folder cannot be written.
         """
         halo = self.settings.reconstruction.hull.halo
-        export_dataset(Path(folder), self.reconstruction, self.views, self.camera, self.photo.rgba, halo)
+        export_dataset(Path(folder), self.reconstruction, self.views, self.camera, halo)
         return Path(folder)
 
     def to_trimesh(self) -> trimesh.Trimesh:

@@ -53,9 +53,9 @@ class Judged:
     """What came out.
 
     Attributes:
-        scores: `chamfer_mean`, ..., `f_score@T`, `volume_iou` of the mesh as it faces, the same with `TURNED` before it
-            after a rotation search, `turntable_iou`, `turntable_psnr`, `turntable_psnr_foreground`. No volume where the
-            true mesh is not closed.
+        scores: `chamfer_mean`, ..., `f_score@T`, `normal_consistency`, `volume_iou` of the mesh as it faces, the same
+            with `TURNED` before it after a rotation search, `turntable_iou`, `turntable_psnr`,
+            `turntable_psnr_foreground`. No volume where the true mesh is not closed.
         pictures: the turn around the mesh, straight alpha, (V, 4, S, S).
     """
 

@@ -154,6 +154,7 @@ _COLUMNS = {
     "chamfer_mean": ("Chamfer ↓", 4),
     "volume_iou": ("volume IoU", 3),
     "f_score@": ("F @ {}", 3),
+    "normal_consistency": ("normals ↑", 3),
     "turntable_iou": ("turn: IoU", 3),
     "turntable_psnr": ("turn: PSNR", 2),
     "turntable_psnr_foreground": ("turn: PSNR foreground", 2),
