@@ -19,8 +19,9 @@ import gradio as gr
 
 from command import model_at
 from small_disk import files_of_at_most
-from tiny_model import blobs
+from tiny_model import blobs, tiny_view_model
 from zero123.images import io as images
+from zero123.pipeline import NovelViews
 from zero123.ui import long_tasks, tasks
 from zero123.ui.desk import Desk, Limits, object_front
 from zero123.ui.model_list import KnownModel
@@ -85,6 +86,14 @@ def test_a_front_that_is_told_changes_what_is_drawn_and_what_it_is_told_as_is_ch
     for wrong in ("left", "200", "nan"):
         with pytest.raises(gr.Error, match="The object's front must be a number from -180 to 180"):
             object_front(wrong)
+
+
+def test_a_model_that_has_no_use_for_a_front_says_so(desk, cut):
+    facing = asked(desk, replace(cut, front=40.0), steps=1)
+    drafts, none = NovelViews(tiny_view_model()), NovelViews(tiny_view_model(volume=False))
+    assert desk.draw(ME, facing).remark == "" == tasks.remark_on(facing, drafts)
+    assert tasks.remark_on(asked(desk, cut, steps=1), none) == ""
+    assert tasks.remark_on(facing, none) == f"{none.model.settings.name} has no use for the object's front"
 
 
 def test_samples_come_with_the_picture_of_where_they_differ(desk, cut):

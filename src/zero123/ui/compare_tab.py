@@ -46,4 +46,5 @@ class CompareTab:
         wanted = view_settings((azimuth, elevation, radius), (model, steps, scale, seed))
         drawn = self.desk.draw(request.session_hash, self.desk.request(session.cut, wanted, photo))
         parts = [wanted.model, f"{wanted.steps} step{'s' * (wanted.steps > 1)}", f"guidance {wanted.scale:g}"]
-        return drawn.pictures[0], facts([wanted.words, *parts, f"seed {wanted.seed}", f"{drawn.seconds:.1f} s"])
+        parts += [f"seed {wanted.seed}", f"{drawn.seconds:.1f} s", drawn.remark]
+        return drawn.pictures[0], facts([wanted.words, *parts])

@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zero123.ui.tasks import Models, Report, Request, prepared
+from zero123.ui.tasks import Models, Report, Request, prepared, remark_on
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,11 +34,13 @@ class Orbit:
         video: MP4.
         views: ZIP of the views, NNN.png.
         seconds: it took.
+        remark: on what was asked and not done, or "".
     """
 
     video: Path
     views: Path
     seconds: float
+    remark: str
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class MadeMesh:
         sheet: the views it was made of.
         faces: triangles.
         seconds: it took.
+        remark: on what was asked and not done, or "".
     """
 
     glb: Path
@@ -78,6 +81,7 @@ class MadeMesh:
     sheet: Path
     faces: int
     seconds: float
+    remark: str
 
 
 def orbit(models: Models, report: Report, request: Request, frames: int, fps: float, folder: Path) -> Orbit:
@@ -101,7 +105,7 @@ def orbit(models: Models, report: Report, request: Request, frames: int, fps: fl
             io.save(out / "views" / f"{index:03d}.png", picture)
         report(done / frames, f"view {done} of {frames}", out / "views" / f"{done - 1:03d}.png")
     save_video(out / "orbit.mp4", torch.cat(drawn), fps)
-    return Orbit(out / "orbit.mp4", _zipped(out / "views"), time.monotonic() - start)
+    return Orbit(out / "orbit.mp4", _zipped(out / "views"), time.monotonic() - start, remark_on(request, views))
 
 
 def mesh(models: Models, report: Report, request: Request, options: MeshOptions, folder: Path) -> MadeMesh:
@@ -145,6 +149,7 @@ def mesh(models: Models, report: Report, request: Request, options: MeshOptions,
         sheet,
         len(found.mesh.faces),
         time.monotonic() - start,
+        remark_on(request, views),
     )
 
 

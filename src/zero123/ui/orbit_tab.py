@@ -72,7 +72,7 @@ class OrbitTab:
             yield gr.skip(), gr.skip(), f"<p class='fault'>{escape(str(error.message))}</p>", gr.skip()
             return
         made = job.result
-        told = facts([f"{count} views", f"{made.seconds:.0f} s", wanted.model, f"seed {wanted.seed}"])
+        told = facts([f"{count} views", f"{made.seconds:.0f} s", wanted.model, f"seed {wanted.seed}", made.remark])
         yield made.video, gr.skip(), told, gr.DownloadButton(value=made.views, interactive=True)
 
     def stopped(self, request: gr.Request) -> None:

@@ -83,12 +83,14 @@ class Drawn:
         guess: the samples' mean under their spread, or None of one sample.
         spread: the largest spread, averaged over a patch, in units of pictures; 0 of one sample.
         seconds: it took.
+        remark: on what was asked and not done, or "".
     """
 
     pictures: tuple[Path, ...]
     guess: Path | None
     spread: float
     seconds: float
+    remark: str
 
 
 def load(models: Models, report: Report, source: str) -> str:
@@ -211,6 +213,12 @@ def prepared(models: Models, request: Request) -> tuple[NovelViews, Photo, Sampl
     return views, _photo(request.file, views.framing), sampling, known
 
 
+def remark_on(request: Request, views: NovelViews) -> str:
+    """What the model has no use for of what it was told, in words; "" for nothing."""
+    idle = request.front is not None and views.model.draft is None
+    return f"{views.model.settings.name} has no use for the object's front" if idle else ""
+
+
 def draw(models: Models, report: Report, request: Request, folder: Path) -> Drawn:
     """One view, its samples, and where they differ."""
     from torch.nn.functional import avg_pool2d
@@ -230,8 +238,9 @@ def draw(models: Models, report: Report, request: Request, folder: Path) -> Draw
     for file, picture in zip(files, pictures, strict=True):
         io.save(file, picture)
     if wanted.samples < 2:
-        return Drawn(files, None, 0.0, time.monotonic() - start)
+        return Drawn(files, None, 0.0, time.monotonic() - start, remark_on(request, views))
     guess = folder / f"{name}-guess.png"
     io.save(guess, laid_over(samples.mean, samples.spread)[0])
     patch = max(1, pictures.shape[-1] // 16)
-    return Drawn(files, guess, float(avg_pool2d(samples.spread[None], patch).max()), time.monotonic() - start)
+    most = float(avg_pool2d(samples.spread[None], patch).max())
+    return Drawn(files, guess, most, time.monotonic() - start, remark_on(request, views))

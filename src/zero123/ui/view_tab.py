@@ -155,7 +155,7 @@ class ViewTab:
 
     def _facts(self, wanted: ViewSettings, drawn: Drawn, guesses: bool) -> str:
         parts = [wanted.words, wanted.model, f"{wanted.steps} step{'s' * (wanted.steps > 1)}", f"seed {wanted.seed}"]
-        parts.append(f"{drawn.seconds:.1f} s")
+        parts += [f"{drawn.seconds:.1f} s", drawn.remark]
         if guesses:
             parts.append(f"yellow to dark: where it may be wrong, by up to {drawn.spread:.2f}")
             if drawn.spread < _AGREED:
