@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from torch.nn import functional
 
 from zero123.fields.voxels import VoxelField
 from zero123.geometry.camera import Camera
 from zero123.geometry.orbit import OrbitPose
-from zero123.meshes.raster import draw_picture
+from zero123.meshes.raster import draw_depth_and_normals, draw_picture
 from zero123.meshes.surface import is_watertight, volume
 from zero123.reconstruction.fit import FitSettings
 from zero123.reconstruction.from_views import ReconstructionSettings, from_views, surface_density, surface_of
@@ -127,3 +128,24 @@ def test_views_that_fade_to_white_beside_their_outlines_do_not_whiten_the_object
     white = [from_views(images, camera, replace(coarse, rim=rim)).mesh.vertex_colours.min(axis=1) for rim in (0, 2)]
     # All true colours lack one of red, green and blue nearly wholly.
     assert (white[1] > 0.3).mean() < 0.8 * (white[0] > 0.3).mean()
+
+
+def test_dark_lines_that_only_the_photo_has_are_dug_into_the_surface_by_colours_alone():
+    camera = exact_scene.ring()
+    pictures = exact_scene.picture(camera)
+    images = exact_scene.on_white(pictures)
+    inside = pictures[0, 3] > 0.9
+    lines = (torch.arange(images.shape[-1]) % 8 < 3)[None] & inside
+    images[0] = torch.where(lines, 0.05, images[0])
+    dug = []
+    for share in (1.0, 0.0):
+        fit = replace(QUICK.fit, colours_shape=share)
+        mesh = from_views(images, camera, replace(QUICK, fit=fit, smoothing=0), None, pictures[:, 3]).mesh
+        depth = torch.from_numpy(draw_depth_and_normals(mesh, camera[0])[0])
+        seen = inside & torch.isfinite(depth)
+        known = torch.where(seen, depth, 0.0)[None, None]
+        around = [functional.avg_pool2d(t, 9, 1, 4)[0, 0] for t in (known, seen.to(known)[None, None])]
+        away = depth - around[0] / around[1].clamp(min=1e-6)  # from the mean around
+        dug.append(float(away[seen & lines].mean() - away[seen & ~lines].mean()))
+        assert unseen_views(mesh)[0] > 0.93
+    assert abs(dug[1]) < 0.4 * dug[0]
