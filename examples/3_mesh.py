@@ -46,7 +46,7 @@ def main(
 
     # The views and their cameras, for a reconstruction by other programs: nerfstudio, COLMAP, gsplat.
     camera = Camera.from_orbit(poses, hw=(pictures.shape[-2], pictures.shape[-1]))
-    export_dataset(out / "scene", found, pictures, camera, photo.rgba, settings.reconstruction.hull.halo)
+    export_dataset(out / "scene", found, pictures, camera, settings.reconstruction.hull.halo)
     print(f"{out}/model.glb, {out}/turntable.mp4, {out}/scene")
 
 

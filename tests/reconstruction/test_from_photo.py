@@ -43,9 +43,9 @@ def seen_from(pose):
 class TruthTeller:
     """In the place of `NovelViews`: knows the object, and believes that photos are taken from 20 degrees."""
 
-    def __init__(self, reads=True):
+    def __init__(self, reads=True, drafts=True):
         self.asked = None
-        self.model = SimpleNamespace(place_reader="there" if reads else None)
+        self.model = SimpleNamespace(place_reader="there" if reads else None, draft="there" if drafts else None)
 
     def places(self, pictures):
         return OrbitPose.cat([source_at(20.0)] * len(pictures))
@@ -155,7 +155,13 @@ def test_the_mirror_image_is_the_photo_of_what_stands_mirrored():
     own, other = camera[0].project(points)[0], camera[1].project(mirrored)[0]
     torch.testing.assert_close(other, torch.stack((SIZE - own[:, 0], own[:, 1]), dim=-1), atol=1e-3, rtol=1e-4)
     assert torch.equal(shown[1], shown[0].flip(-1))
-    for way in ("none", "auto"):  # a plane that was guessed is no photo
+    for way in (
+        "none",
+        "auto",
+        5.0,
+        -5.0,
+        175.0,
+    ):  # a plane that was guessed is no photo, the front's shows nothing new
         assert len(with_mirror_image(photo_from(15.0), source, SamplingSettings(symmetry=way))[0]) == 1
 
 
@@ -167,6 +173,10 @@ def test_a_mirror_image_is_a_photo_of_the_reconstruction_and_colours_the_other_s
             pictures = super().__call__(*asked)
             return torch.where(pictures.mean(1, keepdim=True) < 0.99, 0.5, 1.0).expand_as(pictures)
 
+    bare = Grey(drafts=False)  # a model without drafts is not told, the mesh is
+    settings = PhotoSettings(ring=4, crown=0, low=0, reconstruction=QUICK, sampling=SamplingSettings(symmetry=70.0))
+    assert len(from_photo(bare, photo_from(20.0), settings)[0].photos) == 2
+    assert bare.asked[1].symmetry == "none"
     shares = {}
     for way in ("none", 90.0):
         settings = PhotoSettings(ring=6, crown=4, low=0, reconstruction=QUICK, sampling=SamplingSettings(symmetry=way))

@@ -27,7 +27,7 @@ class TruthTeller:
     """Believes what it is told of where a photo was taken from."""
 
     def __init__(self):
-        self.model = SimpleNamespace(place_reader="there")
+        self.model = SimpleNamespace(place_reader="there", draft="there")
         self.photo = exact_scene.picture(Camera.from_orbit(source_at(20.0), hw=(SIZE, SIZE)), samples=2)[0]
 
     def prepare(self, picture, background):

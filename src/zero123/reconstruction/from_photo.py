@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from zero123.diffusion.sampling import Begin, SamplingSettings
 from zero123.geometry.camera import Camera
@@ -36,7 +37,7 @@ class Watch:
     """Who wants to see what there is so far, so that nothing is lost with a run that is stopped.
 
     Attributes:
-        views: called with the photo and the views, (1 + V, 3, S, S), once they are drawn.
+        views: called with the photos and the views, (P + V, 3, S, S), once they are drawn.
         field: called with the field now and then while it is fitted.
         smaller: called with the settings tried next where memory was short.
     """
@@ -163,18 +164,20 @@ def from_photo(
         watch: shown what there is so far.
 
     Returns:
-        The reconstruction, the views it was made from, (1 + V, 3, S, S), the photo first, and their poses, (1 + V,).
+        The reconstruction; the pictures it was made from, (P + V, 3, S, S), the photo first, then its mirror image if
+        there is one, see `with_mirror_image`; and their poses, (P + V,).
 
     Raises:
         ValueError: the views show no object.
         MemoryError, torch.OutOfMemoryError: there is not enough even for a coarse one.
     """
     settings, start, watch = settings or PhotoSettings(), time.monotonic(), watch or Watch()
-    source = _source(views, photo, settings, progress)
+    own = _of_use(settings.sampling, views)
+    source = _source(views, photo, replace(settings, sampling=own), progress)
     poses = OrbitPose.cat([all_around(settings), near_photo(source, settings)])
     shown, taken = with_mirror_image(photo, source, settings.sampling)
     count, everything, begin = len(shown), OrbitPose.cat([taken, poses]), None
-    sampling = replace(settings.sampling, tilted_looks=False, photo_detail=False)
+    sampling = replace(own, tilted_looks=False, photo_detail=False)
     believed = views.belief(photo, poses.relative_to(source), source, sampling)
     outlines = shown[:, 3] if believed is None else torch.cat((shown[:, 3], believed.opacity))
     for left in reversed(range(settings.rounds)):
@@ -196,11 +199,14 @@ def from_photo(
         if not settings.unseen.steps:
             return found
         teacher = Teacher(views.model, photo.on_white[None], source, settings.unseen.scale, sds_weight)
-        own = (camera, replace(settings, reconstruction=fitting), _named(progress, "unseen"))
-        return _with_unseen(found, teacher, *own)
+        with_these = replace(settings, reconstruction=fitting)
+        return _with_unseen(found, teacher, camera, with_these, _named(progress, "unseen"))
 
     return _as_memory_allows(make, how, watch), images, everything
 
+
+_APART = math.radians(20)
+"""Angle between a photo's camera and its mirror image's, as seen from the object, below which they see the same."""
 
 _LOOKS = 64
 """Side of the pictures by which it is found what the views saw, pixels."""
@@ -244,13 +250,25 @@ def _as_memory_allows(
 def with_mirror_image(photo: Photo, source: OrbitPose, sampling: SamplingSettings) -> tuple[Tensor, OrbitPose]:
     """A photo, and its mirror image as it would have been taken of an object whose plane of symmetry was told.
 
+    The mirror image of a photo of the front is of the front: it shows nothing new, and would be at odds with whatever
+    is not quite symmetric.
+
     Returns:
-        Straight alpha, (P, 4, S, S), and poses of their cameras, (P,): P is 2 where a plane was told, else 1.
+        Straight alpha, (P, 4, S, S), and poses of their cameras, (P,): P is 2 where a plane was told that puts the
+        second camera well away from the first, else 1.
     """
     if isinstance(sampling.symmetry, str):
         return photo.rgba[None], source
     twin = replace(source, azimuth=source.azimuth + 2 * math.radians(sampling.symmetry))
+    if functional.cosine_similarity(source.point(), twin.point()).item() > math.cos(_APART):
+        return photo.rgba[None], source
     return torch.stack((photo.rgba, photo.rgba.flip(-1))), OrbitPose.cat([source, twin])
+
+
+def _of_use(sampling: SamplingSettings, views: NovelViews) -> SamplingSettings:
+    """How a model draws: one that makes no drafts has no use for a plane, whose photo in a mirror is for the mesh."""
+    told = not isinstance(sampling.symmetry, str)
+    return replace(sampling, symmetry="none") if told and views.model.draft is None else sampling
 
 
 def _source(views: NovelViews, photo: Photo, settings: PhotoSettings, progress: Progress | None) -> OrbitPose:

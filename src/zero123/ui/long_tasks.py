@@ -70,7 +70,6 @@ class MadeMesh:
         sheet: the views it was made of.
         faces: triangles.
         seconds: it took.
-        remark: on what was asked and not done, or "".
     """
 
     glb: Path
@@ -81,7 +80,6 @@ class MadeMesh:
     sheet: Path
     faces: int
     seconds: float
-    remark: str
 
 
 def orbit(models: Models, report: Report, request: Request, frames: int, fps: float, folder: Path) -> Orbit:
@@ -130,6 +128,8 @@ def mesh(models: Models, report: Report, request: Request, options: MeshOptions,
         io.save(sheet, contact_sheet(images, 7))
         report(_VIEWS_SHARE, "fitting the object", sheet)
 
+    if request.front is not None:  # of use to the mesh, whatever the model
+        sampling = replace(sampling, symmetry=request.front)
     settings = _settings(request, replace(sampling, samples=1), options)
     found, images, poses = from_photo(views, photo, settings, _Stages(report), Watch(views=shown))
     report(0.92, "writing the files")
@@ -149,7 +149,6 @@ def mesh(models: Models, report: Report, request: Request, options: MeshOptions,
         sheet,
         len(found.mesh.faces),
         time.monotonic() - start,
-        remark_on(request, views),
     )
 
 
@@ -170,14 +169,13 @@ class _Stages:
 
 
 def _settings(request: Request, sampling: SamplingSettings, options: MeshOptions) -> PhotoSettings:
-    from zero123.reconstruction.fit import FitSettings
     from zero123.reconstruction.from_photo import PhotoSettings
 
     settings = PhotoSettings(sampling=sampling, elevation_deg=request.photo_elevation)
     made = replace(settings.reconstruction, faces=options.faces, texture=None if options.texture else 0)
     if not options.draft:
         return replace(settings, reconstruction=made)
-    rough = replace(made, fit=FitSettings(grids=(40,), steps=(60,), rays=2048))
+    rough = replace(made, fit=replace(made.fit, grids=(40,), steps=(60,), rays=2048))
     return replace(settings, crown=4, low=0, reconstruction=rough)
 
 

@@ -90,7 +90,7 @@ class MeshTab:
             yield gr.skip(), gr.skip(), gr.skip(), f"<p class='fault'>{escape(str(error.message))}</p>", *same
             return
         made = job.result
-        told = facts([f"{made.faces:,} triangles", f"{made.seconds:.0f} s", wanted.model, made.remark])
+        told = facts([f"{made.faces:,} triangles", f"{made.seconds:.0f} s", wanted.model])
         files = [
             gr.DownloadButton(value=file, interactive=True) for file in (made.glb, made.obj, made.ply, made.dataset)
         ]

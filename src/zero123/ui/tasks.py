@@ -64,7 +64,7 @@ class Request:
         source: the model, as `NovelViews.from_pretrained` takes it.
         view: the view and how it is drawn.
         photo_elevation: height the picture was taken from, degrees; None lets the model estimate it.
-        front: see `CutOut`; models that draw no drafts have no use for it.
+        front: see `CutOut`; models that draw no drafts have no use for it but in meshes.
     """
 
     file: Path
@@ -214,7 +214,7 @@ def prepared(models: Models, request: Request) -> tuple[NovelViews, Photo, Sampl
 
 
 def remark_on(request: Request, views: NovelViews) -> str:
-    """What the model has no use for of what it was told, in words; "" for nothing."""
+    """What the model has no use for, of what it was told for its views, in words; "" for nothing."""
     idle = request.front is not None and views.model.draft is None
     return f"{views.model.settings.name} has no use for the object's front" if idle else ""
 
