@@ -54,6 +54,17 @@ def test_what_only_one_of_them_shows_moves_nothing():
     assert overlap(read(disc(30), moves), disc(30)) > 0.97
 
 
+def test_outlines_that_have_nothing_to_do_with_each_other_move_nothing():
+    empty = np.zeros((128, 128), bool)
+    for own, wanted in (
+        (empty, disc(30)),
+        (disc(30), empty),
+        (empty, empty),
+        (disc(9, 20.0, 20.0), disc(9, 108.0, 108.0)),
+    ):
+        assert np.abs(displacement_to(own, wanted)).max() == 0
+
+
 def test_a_ball_takes_the_size_that_the_photo_shows_and_stays_whole():
     field = VoxelField((64,) * 3, 3, ((-0.5,) * 3, (0.5,) * 3))
     points = field.centres()

@@ -18,6 +18,7 @@ _WIDE = 0.03
 """Standard deviation over which edges move what is beside them, share of the picture's height."""
 
 _ROUNDS = 10
+"""Steps towards where both outlines meet."""
 
 _HOLD = 0.05
 """Share of a window of edges beside which what is far from any edge stays where it is."""
@@ -28,7 +29,7 @@ def displacement_to(outline: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> ND
 
     Edges that lie near each other are brought together, by the difference of the signed distances to them along the
     steepest way, and what lies beside them moves along. Where one shows something that the other does not, nothing
-    moves.
+    moves, nor where one shows nothing at all.
 
     Args:
         outline: what the picture shows, (H, W).
@@ -36,7 +37,9 @@ def displacement_to(outline: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> ND
     """
     from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
-    height = outline.shape[0]
+    moved, height = np.zeros((2, *outline.shape), np.float32), outline.shape[0]
+    if not (outline.any() and wanted.any()):
+        return moved
     nearly, wide = _NEARLY * height, _WIDE * height
     own, other = (_signed_distance(mask) for mask in (outline, wanted))
     slope = np.stack(np.gradient(own))[::-1]
@@ -46,7 +49,6 @@ def displacement_to(outline: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> ND
     near = np.exp(-((apart / nearly) ** 4))
     if alone.any():
         near *= (distance_transform_edt(~alone) / nearly - 1).clip(0, 1)
-    moved = np.zeros((2, *outline.shape), np.float32)
     for _ in range(_ROUNDS):
         at = np.stack((rows + moved[1], columns + moved[0]))
         left = other - map_coordinates(own, at, order=1, mode="nearest")
@@ -55,7 +57,7 @@ def displacement_to(outline: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> ND
         weight = np.exp(-np.square(other / 2)) * near
         window = gaussian_filter(weight, wide)
         step = np.stack([gaussian_filter(weight * left * axis, wide) for axis in steepest])
-        moved = moved + (step / (window + _HOLD * float(window.max()))).astype(np.float32)
+        moved = moved + (step / np.maximum(window + _HOLD * float(window.max()), 1e-9)).astype(np.float32)
     return moved
 
 
