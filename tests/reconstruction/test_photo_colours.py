@@ -38,8 +38,8 @@ def _tinted(points, share=0.5):
 
 def test_a_point_takes_its_share_of_the_colour_that_is_shown_in_front_of_it_however_deep_it_lies():
     for depth in (-0.3, 0.0, 0.4):
-        np.testing.assert_allclose(_tinted(_at(22, depth)), [np.add(RED, GREY) / 2], atol=1e-3)
-        np.testing.assert_allclose(_tinted(_at(42, depth), 0.2), [0.2 * np.array(BLUE) + 0.4], atol=1e-3)
+        np.testing.assert_allclose(_tinted(_at(15, depth)), [np.add(RED, GREY) / 2], atol=1e-3)
+        np.testing.assert_allclose(_tinted(_at(48, depth), 0.2), [0.2 * np.array(BLUE) + 0.4], atol=1e-3)
 
 
 def test_what_lies_beside_the_object_gives_no_colour():
@@ -49,10 +49,10 @@ def test_what_lies_beside_the_object_gives_no_colour():
     np.testing.assert_array_equal(_tinted(_at(200, 0.2)), [GREY])
 
 
-def test_colours_are_blurred_by_a_thirty_second_of_the_picture():
+def test_colours_are_blurred_by_a_sixteenth_of_the_picture():
     """Half way between two colours both count alike, and a standard deviation aside 84 to 16, as a normal law says."""
     np.testing.assert_allclose(_tinted(_at(31.5, 0.0), 1.0), [[0.5, 0, 0.5]], atol=1e-3)
-    np.testing.assert_allclose(_tinted(_at(33.5, 0.0), 1.0), [[0.1587, 0, 0.8413]], atol=0.02)
+    np.testing.assert_allclose(_tinted(_at(35.5, 0.0), 1.0), [[0.1587, 0, 0.8413]], atol=0.02)
 
 
 def test_no_share_leaves_the_paint_alone():
