@@ -48,8 +48,8 @@ class Watch:
 
 
 # Made views are softer than photographs: their outlines fade to white, what is fog in them is no shape to keep, where
-# their colours differ a field would dig the dark ones into the surface, and the
-# colours of sides that the photo does not show are paler than they should be.
+# their colours differ a field would dig the dark ones into the surface, and the colours of sides that the photo does
+# not show are paler than they should be.
 _SOFT_VIEWS = ReconstructionSettings(
     hull=HullSettings(halo=0.25, agreement=0.8, first_whole=True),
     fit=FitSettings(density_smoothness=0.6, colours_shape=0.0),

@@ -1,4 +1,4 @@
-"""A field brought to the outlines that photos themselves show: nothing beyond it, something along every ray within."""
+"""A field brought to the outlines that photos themselves show: nothing beyond, something along every ray within."""
 
 from __future__ import annotations
 
