@@ -8,6 +8,7 @@ import threading
 import time
 import zipfile
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,9 +24,10 @@ from tiny_model import blobs, tiny_view_model
 from zero123.images import io as images
 from zero123.pipeline import NovelViews
 from zero123.ui import long_tasks, tasks
-from zero123.ui.desk import Desk, Limits, object_front
+from zero123.ui.desk import Desk, Limits, Session, object_front
 from zero123.ui.model_list import KnownModel
 from zero123.ui.settings import ViewSettings
+from zero123.ui.view_tab import ViewTab
 
 ME, OTHER = "me", "../../other"
 
@@ -254,3 +256,22 @@ def test_a_room_that_cannot_be_written_is_said_so(desk, cut, tmp_path):
     blocked.write_text("")
     with pytest.raises(gr.Error, match="annot write"):
         desk.call(ME, tasks.draw, replace(asked(desk, cut), file=cut.file), blocked / "room", seconds=60)
+
+
+def test_a_view_that_comes_after_a_later_wish_is_kept_but_not_shown(desk, cut, monkeypatch):
+    with gr.Blocks():
+        tab = ViewTab(desk)
+    me = SimpleNamespace(session_hash="overlapping")
+    wish = (30, 0, 0.0, "tiny", 1, 1.0, 0, "", 1, False)
+    shown, _, words = tab.draw(Session(None, cut), me, *wish)
+    assert shown == desk.drawings.past("overlapping")[0].file
+    assert "tiny" in words
+    drawn = desk.draw
+
+    def overtaken(session, request):
+        tab.first(Session(), me)  # the picture was taken away meanwhile
+        return drawn(session, request)
+
+    monkeypatch.setattr(desk, "draw", overtaken)
+    assert tab.draw(Session(None, cut), me, 60, *wish[1:]) == (gr.skip(),) * 3
+    assert [view.settings.azimuth for view in desk.drawings.past("overlapping")] == [60, 30]

@@ -122,7 +122,12 @@ class Controls:
             self._licence, self.drawing.model, self.licence, queue=False, api_visibility="private"
         )
         height, front = [self.session, self.elevation], [self.session, self.front]
-        told: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+        told: dict[str, Any] = {
+            "queue": False,
+            "api_visibility": "private",
+            "show_progress": "hidden",
+            "trigger_mode": "always_last",
+        }
         return [
             self.picture.change(self.found, inputs, **cut),
             self.method.input(self.found, inputs, **cut),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import gradio as gr
 
 from zero123.ui import tasks
+from zero123.ui.drawings import Drawings
 from zero123.ui.model_list import KnownModel
 from zero123.ui.settings import RANGES, Range, ViewSettings, number
 
@@ -45,20 +46,11 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A view of the session's history."""
-
-    file: Path
-    settings: ViewSettings
-
-
-@dataclass(frozen=True)
 class Session:
-    """What one tab has: its picture, the object cut out of it, and the views drawn so far, newest first."""
+    """What one tab has: its picture, and the object cut out of it."""
 
     picture: Path | None = None
     cut: tasks.CutOut | None = None
-    history: tuple[Entry, ...] = ()
 
 
 class Desk:
@@ -74,6 +66,7 @@ class Desk:
         self.folder = folder
         self.models = models
         self.limits = limits or Limits()
+        self.drawings = Drawings()
         self._lock = threading.Lock()
         self._workers: dict[str, Worker] = {}
         self._running: dict[str, set[threading.Event]] = defaultdict(set)
@@ -161,6 +154,7 @@ class Desk:
     def leave(self, session: str | None) -> None:
         """A tab was closed: its work is stopped and its files go."""
         self.stop(session)
+        self.drawings.forget(session)
         shutil.rmtree(self.room(session), ignore_errors=True)
 
     def close(self) -> None:

@@ -10,7 +10,8 @@ import gradio as gr
 from zero123.ui.api import add_endpoints
 from zero123.ui.compare_tab import CompareTab
 from zero123.ui.controls import Controls
-from zero123.ui.desk import Desk, Session
+from zero123.ui.desk import Desk
+from zero123.ui.drawings import Drawings
 from zero123.ui.mesh_tab import MeshTab
 from zero123.ui.model_list import models_table
 from zero123.ui.orbit_tab import OrbitTab
@@ -52,8 +53,9 @@ def build_page(desk: Desk) -> gr.Blocks:
         compare.connect(controls, view.move)
         linked = _in_order(view, controls)
         _connect_links(page, desk, link, theme, linked)
-        history_tab.select(_past, controls.session, history, queue=False, api_visibility="private")
-        history.select(_again, controls.session, linked, queue=False, api_visibility="private")
+        past = _Past(desk.drawings)
+        history_tab.select(past.shown, None, history, queue=False, api_visibility="private")
+        history.select(past.again, None, linked, queue=False, api_visibility="private")
         assert view_tab is not None
         page.unload(_leaving(desk))
         add_endpoints(desk)
@@ -98,15 +100,21 @@ def _connect_links(page: gr.Blocks, desk: Desk, link: gr.Button, theme: gr.Butto
     page.load(opened, None, linked, **plain)
 
 
-def _past(session: Session) -> list[tuple[str, str]]:
-    """The session's views with their captions."""
-    return [(str(entry.file), f"{entry.settings.words} · {entry.settings.model}") for entry in session.history]
+class _Past:
+    """The history's tab."""
 
+    def __init__(self, drawings: Drawings) -> None:
+        self._drawings = drawings
 
-def _again(session: Session, chosen: gr.SelectData) -> list[Any]:
-    """The settings of a view of the history."""
-    settings = session.history[int(chosen.index)].settings
-    return [getattr(settings, field.name) for field in fields(ViewSettings)]
+    def shown(self, request: gr.Request) -> list[tuple[str, str]]:
+        """The session's views with their captions."""
+        past = self._drawings.past(request.session_hash)
+        return [(str(entry.file), f"{entry.settings.words} · {entry.settings.model}") for entry in past]
+
+    def again(self, chosen: gr.SelectData, request: gr.Request) -> list[Any]:
+        """The settings of the view chosen."""
+        settings = self._drawings.past(request.session_hash)[int(chosen.index)].settings
+        return [getattr(settings, field.name) for field in fields(ViewSettings)]
 
 
 def _leaving(desk: Desk) -> Any:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from zero123.ui.controls import Controls, view_settings
-from zero123.ui.desk import Desk, Entry, Session
+from zero123.ui.desk import Desk, Session
+from zero123.ui.drawings import Entry
 from zero123.ui.layout import PRESETS, camera_plot, facts, slider
 from zero123.ui.settings import RANGES, ViewSettings
 from zero123.ui.tasks import Drawn
 
-_KEPT = 48
 _FEW_SAMPLES = 4
 _AGREED = 0.01
 
@@ -80,14 +79,14 @@ class ViewTab:
         self.random.click(self.anywhere, None, self.move, queue=False, **plain)
         wanted = [*fields, self.count, self.guesses]
         drawing: dict[str, Any] = {
-            "outputs": [controls.session, self.result, self.samples, self.facts],
+            "outputs": [self.result, self.samples, self.facts],
             "concurrency_id": "quick",
             "concurrency_limit": 4,
             "api_visibility": "private",
             "trigger_mode": "always_last",
         }
         on_result: dict[str, Any] = {"show_progress_on": self.result}
-        self.samples.select(self.one_of, controls.session, self.result, queue=False, **plain)
+        self.samples.select(self.one_of, None, self.result, queue=False, **plain)
         self.stop.click(self.stopped, queue=False, **plain)
         return [
             self.settle.click(self.settled, [*wanted, self.live], show_progress="hidden", **drawing),
@@ -103,9 +102,12 @@ class ViewTab:
         """The view at once, at one step, while the camera moves."""
         if session.cut is None or not live:
             return gr.skip(), gr.skip()
+        turn = self.desk.drawings.begin(request.session_hash)
         wanted = view_settings((azimuth, elevation, radius), (model, steps, scale, seed))
         asked = self.desk.request(session.cut, wanted.preview, photo)
         drawn = self.desk.draw(request.session_hash, asked)
+        if not self.desk.drawings.newest(request.session_hash, turn):
+            return gr.skip(), gr.skip()
         return drawn.pictures[0], facts([wanted.words, "preview at one step" if wanted != wanted.preview else ""])
 
     def draw(
@@ -113,35 +115,39 @@ class ViewTab:
         steps: int, scale: float, seed: int, photo: str, samples: int, guesses: bool,
     ) -> Any:  # fmt: skip
         """The view as it is set, with its samples; kept in the history."""
+        drawings, tab = self.desk.drawings, request.session_hash
+        turn = drawings.begin(tab)
         samples = max(samples, _FEW_SAMPLES) if guesses else samples
         wanted = view_settings((azimuth, elevation, radius), (model, steps, scale, seed), samples)
-        drawn = self.desk.draw(request.session_hash, self.desk.request(session.cut, wanted, photo))
-        entry = Entry(drawn.pictures[0], wanted)
-        past = tuple(old for old in session.history if old.file != entry.file)
-        session = replace(session, history=(entry, *past)[:_KEPT])
+        drawn = self.desk.draw(tab, self.desk.request(session.cut, wanted, photo))
+        drawings.keep(tab, Entry(turn, drawn.pictures[0], wanted))
+        if not drawings.newest(tab, turn):
+            return gr.skip(), gr.skip(), gr.skip()
         shown = drawn.guess if guesses and drawn.guess else drawn.pictures[0]
         several = gr.Gallery([str(file) for file in drawn.pictures], visible=wanted.samples > 1)
-        return session, shown, several, self._facts(wanted, drawn, guesses)
+        return shown, several, self._facts(wanted, drawn, guesses)
 
     def settled(self, session: Session, request: gr.Request, *rest: Any) -> Any:
         """`draw` once the camera has come to rest, if it is to follow the camera at all."""
         *wanted, live = rest
         if session.cut is None or not live:
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            return gr.skip(), gr.skip(), gr.skip()
         return self.draw(session, request, *wanted)
 
     def first(self, session: Session, request: gr.Request, *rest: Any) -> Any:
         """`draw` of a new picture, or an empty stage where there is none."""
         if session.cut is None:
-            return session, None, gr.Gallery(visible=False), ""
+            self.desk.drawings.begin(request.session_hash)  # nothing drawn before comes back
+            return None, gr.Gallery(visible=False), ""
         return self.draw(session, request, *rest)
 
-    def one_of(self, session: Session, chosen: gr.SelectData) -> Path | None:
+    def one_of(self, chosen: gr.SelectData, request: gr.Request) -> Path | None:
         """The sample that was clicked."""
-        if not session.history:
+        past = self.desk.drawings.past(request.session_hash)
+        if not past:
             return None
-        name = session.history[0].file.name.rpartition("-")[0]
-        return session.history[0].file.with_name(f"{name}-{int(chosen.index)}.png")
+        name = past[0].file.name.rpartition("-")[0]
+        return past[0].file.with_name(f"{name}-{int(chosen.index)}.png")
 
     def stopped(self, request: gr.Request) -> None:
         """Stop what runs for this tab."""
