@@ -245,6 +245,19 @@ def test_a_known_distance_goes_with_a_given_elevation_and_with_an_estimated_one(
         PhotoSettings(radius=0.5)
 
 
+@pytest.mark.parametrize(("reads", "distance"), [(True, 1.6), (False, RADIUS)])
+def test_a_given_elevation_leaves_the_distance_to_the_reader(reads, distance):
+    class FromNear(TruthTeller):
+        def places(self, pictures):
+            return OrbitPose.cat([source_at(20.0, 1.6)] * len(pictures))
+
+    views = FromNear(reads)
+    settings = PhotoSettings(ring=6, crown=0, low=0, elevation_deg=-10.0, reconstruction=QUICK)
+    _, _, poses = from_photo(views, photo_from(-10.0), settings)
+    assert math.degrees(float(poses.elevation[0])) == pytest.approx(-10, abs=1e-4)
+    assert float(views.asked[2].radius) == float(poses.radius[0]) == pytest.approx(distance)
+
+
 class Short:
     """In the place of `from_views`: needs more memory than there is, until it is asked for little."""
 

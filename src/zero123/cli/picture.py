@@ -201,8 +201,7 @@ class _Work:
 
         settings = replace(settings, radius=self.distance, reconstruction=mesh.settings(settings.reconstruction))
         if self.source is not None:
-            degrees, radius = float(self.source.elevation[0].rad2deg()), float(self.source.radius[0])
-            settings = replace(settings, elevation_deg=degrees, radius=radius)
+            settings = replace(settings, elevation_deg=float(self.source.elevation[0].rad2deg()))
         refining = ("refining what no view saw",) if settings.unseen.steps else ()
         unread = self.source is None and self.views.model.place_reader is None
         stages = ("drawing views all around", "fitting the object", *refining)

@@ -142,16 +142,21 @@ def by_views(
 def found_source(
     views: NovelViews, photo: Photo, sampling: SamplingSettings | None = None, progress: Progress | None = None
 ) -> OrbitPose:
-    """Pose of a photo's camera that nobody told, (1,), float32, on the CPU: by `read` where possible, else `by_views`.
+    """Pose of a photo's camera that nobody told, (1,), float32, on the CPU: by `read` if possible, else `by_views`."""
+    has = views.model.place_reader is not None
+    found = read(views, photo) if has else by_views(views, photo, sampling, progress)[0]
+    angle = torch.tensor([found.angle], dtype=torch.float32)
+    return OrbitPose(torch.zeros(1), angle, read_distance(views, photo))
 
-    By views the distance is the usual one: pictures are framed alike, whatever it was.
+
+def read_distance(views: NovelViews, photo: Photo) -> Tensor:
+    """Distance of a photo's camera as the model's reader says, (1,), world units, on the CPU.
+
+    The usual one where the model has none: pictures are framed alike, whatever it was.
     """
-    radius = torch.tensor([RADIUS])
     if views.model.place_reader is None:
-        found = by_views(views, photo, sampling, progress)[0]
-    else:
-        found, radius = read(views, photo), views.places(photo.on_white[None]).radius.to("cpu", torch.float32)
-    return OrbitPose(torch.zeros(1), torch.tensor([found.angle], dtype=torch.float32), radius)
+        return torch.tensor([RADIUS])
+    return views.places(photo.on_white[None]).radius.to("cpu", torch.float32)
 
 
 def sweep_pictures(images: Tensor, tried: Sweep, settings: SweepSettings | None = None) -> tuple[Tensor, list[str]]:

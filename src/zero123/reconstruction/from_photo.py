@@ -20,7 +20,7 @@ from zero123.images.photo import Photo
 from zero123.machine import out_of_memory
 from zero123.pipeline import NovelViews
 from zero123.reconstruction.budget import coarser, within
-from zero123.reconstruction.elevation import found_source
+from zero123.reconstruction.elevation import found_source, read_distance
 from zero123.reconstruction.fit import FitSettings, Show
 from zero123.reconstruction.from_views import Reconstruction, ReconstructionSettings, from_views, mesh_of
 from zero123.reconstruction.hull import HullSettings
@@ -73,7 +73,7 @@ class PhotoSettings:
         elevation_deg: height from which the photo was taken; None lets the model estimate it, by its reader or, where
             it has none, by four more views, see `reconstruction.elevation`.
         radius: distance from which it was taken, world units, for a photo that keeps the place and size of its object
-            (`scene.prepare_whole`); None for the usual one, or the reader's where the elevation is estimated too.
+            (`scene.prepare_whole`); None for what the model's reader says, or the usual one where it has none.
         seconds: all of it may take, roughly; None for as long as it needs.
         rounds: how often views are drawn; from the second time on they begin from renders of what the last ones gave,
             so that they agree with each other.
@@ -274,7 +274,7 @@ def _of_use(sampling: SamplingSettings, views: NovelViews) -> SamplingSettings:
 def _source(views: NovelViews, photo: Photo, settings: PhotoSettings, progress: Progress | None) -> OrbitPose:
     """Where the photo was taken from, (1,): what was told, and the model's word for the rest."""
     if settings.elevation_deg is not None:
-        return source_at(settings.elevation_deg, settings.radius or RADIUS)
+        return source_at(settings.elevation_deg, settings.radius or float(read_distance(views, photo)))
     found = found_source(views, photo, settings.sampling, _named(progress, "elevation"))
     return found if settings.radius is None else replace(found, radius=torch.tensor([settings.radius]))
 
