@@ -103,6 +103,18 @@ def test_the_same_seed_gives_the_same_mesh_and_alpha_is_used():
     assert done == [(k + 1, 15) for k in range(15)]
 
 
+def test_a_second_photo_that_is_out_of_place_is_moved_back_before_it_cuts_and_paints():
+    camera = exact_scene.ring(8, 32)
+    images = exact_scene.picture(camera)
+    settings = replace(QUICK, fit=replace(QUICK.fit, grids=(20,), steps=(15,), rays=512), input_outline=True)
+    shifted = images.clone()
+    shifted[2] = images[2].roll((1, -2), (1, 2))
+    found = from_views(shifted[[0, 2, 1, *range(3, 12)]], camera[[0, 2, 1, *range(3, 12)]], settings, photos=2)
+    assert found.photos.shape == (2, 4, 32, 32)
+    torch.testing.assert_close(found.photos[0], images[0])
+    torch.testing.assert_close(found.photos[1, 3], images[2, 3])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

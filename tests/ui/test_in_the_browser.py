@@ -222,6 +222,16 @@ def test_a_mask_painted_by_hand_changes_the_object(tab):
     tab.page.locator("#background > button").click()
 
 
+def test_the_view_stays_in_sight_of_who_scrolls_to_the_settings_that_change_it(tab):
+    tab.page.locator("#background > button").click()
+    tab.page.get_by_label("its front, degrees to the right").wait_for(state="visible")
+    tab.page.evaluate("scrollTo(0, 600)")
+    assert tab.page.evaluate("scrollY") == 600
+    assert 0 <= tab.page.evaluate("document.querySelector('#result').getBoundingClientRect().top") < 200
+    tab.page.evaluate("scrollTo(0, 0)")
+    tab.page.locator("#background > button").click()
+
+
 def test_the_history_brings_settings_back(tab):
     tab.preset("Above")
     tab.page.wait_for_function("document.querySelector('#facts').textContent.includes('90° up')")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -133,7 +133,7 @@ def from_views(
     occupied = _widened(hull.votes > settings.hull.doubt)
     rays = gather_rays(told, cameras, hull, occupied)
     found, weights = fit(rays, hull, occupied, settings.hull.agreement, settings.fit, progress, show)
-    known: Any = [None] * photos if outlines is None else outlines[:photos]
+    known: Sequence[Tensor | None] = [None] * photos if outlines is None else list(outlines[:photos])
     pictures = [_with_alpha(image, outline) for image, outline in zip(images[:photos], known, strict=True)]
     out = -hull.shifts[:photos] * (images.shape[-2] / cameras.hw[0])
     placed = torch.stack([shifted(picture, by) for picture, by in zip(pictures, out.round(), strict=True)])
