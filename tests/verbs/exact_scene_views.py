@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "reconstruction"))
 import exact_scene
 
 from zero123.geometry.camera import Camera
+from zero123.geometry.orbit import OrbitPose
 from zero123.images.matting import Matte
 from zero123.images.photo import Photo
 from zero123.images.spread import Samples
@@ -33,6 +34,10 @@ class TruthTeller:
     def prepare(self, picture, background):
         """The photo as it is."""
         return Photo(picture, Matte("alpha", 0.2, False), picture[3:])
+
+    def places(self, pictures):
+        """Where the photo was taken from."""
+        return OrbitPose.cat([source_at(20.0)] * len(pictures))
 
     def belief(self, photo, relative, source, settings=None):
         """Nothing but what its views show."""
