@@ -275,3 +275,21 @@ def test_a_view_that_comes_after_a_later_wish_is_kept_but_not_shown(desk, cut, m
     monkeypatch.setattr(desk, "draw", overtaken)
     assert tab.draw(Session(None, cut), me, 60, *wish[1:]) == (gr.skip(),) * 3
     assert [view.settings.azimuth for view in desk.drawings.past("overlapping")] == [60, 30]
+
+
+def test_a_preview_that_comes_late_does_not_take_the_place_of_the_view_itself(desk, cut, monkeypatch):
+    with gr.Blocks():
+        tab = ViewTab(desk)
+    me, camera, drawn, late = SimpleNamespace(session_hash="late"), (30, 0, 0.0, "tiny", 2, 1.0, 0, ""), desk.draw, []
+
+    def previewed(session, request):
+        monkeypatch.setattr(desk, "draw", drawn)
+        late.append(tab.preview(Session(None, cut), *camera, True, me))
+        return drawn(session, request)
+
+    monkeypatch.setattr(desk, "draw", previewed)
+    shown, _, words = tab.draw(Session(None, cut), me, *camera, 1, False)
+    assert late == [(gr.skip(), gr.skip())]
+    assert shown == desk.drawings.past("late")[0].file and "2 steps" in words
+    there = tab.preview(Session(None, cut), 60, *camera[1:], True, me)
+    assert there[0].is_file() and "preview at one step" in there[1]  # another camera is another wish

@@ -28,6 +28,7 @@ class Entry:
 @dataclass
 class _Tab:
     turn: int = 0
+    wish: ViewSettings | None = None
     history: tuple[Entry, ...] = ()
 
 
@@ -38,12 +39,18 @@ class Drawings:
         self._lock = threading.Lock()
         self._tabs: dict[str | None, _Tab] = {}
 
-    def begin(self, session: str | None) -> int:
-        """A number for a draw that begins."""
+    def begin(self, session: str | None, wish: ViewSettings | None) -> int:
+        """A number for a draw of that view which begins; None where the stage becomes empty."""
         with self._lock:
             tab = self._tabs.setdefault(session, _Tab())
-            tab.turn += 1
+            tab.turn, tab.wish = tab.turn + 1, wish
             return tab.turn
+
+    def wish(self, session: str | None) -> ViewSettings | None:
+        """The view whose draw began last."""
+        with self._lock:
+            tab = self._tabs.get(session)
+            return tab.wish if tab is not None else None
 
     def newest(self, session: str | None, turn: int) -> bool:
         """Whether no draw of this tab began after that one, so that its view is still the one wanted."""

@@ -112,9 +112,9 @@ class _Past:
         return [(str(entry.file), f"{entry.settings.words} · {entry.settings.model}") for entry in past]
 
     def again(self, chosen: gr.SelectData, request: gr.Request) -> list[Any]:
-        """The settings of the view chosen."""
-        settings = self._drawings.past(request.session_hash)[int(chosen.index)].settings
-        return [getattr(settings, field.name) for field in fields(ViewSettings)]
+        """The settings of the view chosen; the fields as they are where it is forgotten, as after a lost connection."""
+        past, index = self._drawings.past(request.session_hash), int(chosen.index)
+        return [getattr(past[index].settings, f.name) if index < len(past) else gr.skip() for f in fields(ViewSettings)]
 
 
 def _leaving(desk: Desk) -> Any:

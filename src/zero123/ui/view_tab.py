@@ -102,8 +102,11 @@ class ViewTab:
         """The view at once, at one step, while the camera moves."""
         if session.cut is None or not live:
             return gr.skip(), gr.skip()
-        turn = self.desk.drawings.begin(request.session_hash)
         wanted = view_settings((azimuth, elevation, radius), (model, steps, scale, seed))
+        known = self.desk.drawings.wish(request.session_hash)
+        if known is not None and known.preview == wanted.preview:
+            return gr.skip(), gr.skip()  # it came late: the view itself is drawn already
+        turn = self.desk.drawings.begin(request.session_hash, wanted.preview)
         asked = self.desk.request(session.cut, wanted.preview, photo)
         drawn = self.desk.draw(request.session_hash, asked)
         if not self.desk.drawings.newest(request.session_hash, turn):
@@ -116,9 +119,9 @@ class ViewTab:
     ) -> Any:  # fmt: skip
         """The view as it is set, with its samples; kept in the history."""
         drawings, tab = self.desk.drawings, request.session_hash
-        turn = drawings.begin(tab)
         samples = max(samples, _FEW_SAMPLES) if guesses else samples
         wanted = view_settings((azimuth, elevation, radius), (model, steps, scale, seed), samples)
+        turn = drawings.begin(tab, wanted)
         drawn = self.desk.draw(tab, self.desk.request(session.cut, wanted, photo))
         drawings.keep(tab, Entry(turn, drawn.pictures[0], wanted))
         if not drawings.newest(tab, turn):
@@ -137,7 +140,7 @@ class ViewTab:
     def first(self, session: Session, request: gr.Request, *rest: Any) -> Any:
         """`draw` of a new picture, or an empty stage where there is none."""
         if session.cut is None:
-            self.desk.drawings.begin(request.session_hash)  # nothing drawn before comes back
+            self.desk.drawings.begin(request.session_hash, None)  # nothing drawn before comes back
             return None, gr.Gallery(visible=False), ""
         return self.draw(session, request, *rest)
 
